@@ -1,0 +1,1 @@
+"""Images and videos: fetching their bytes under one policy, and decoding them."""

@@ -1,0 +1,20 @@
+"""Model classes: the bases to subclass, and the registry that finds a class by name."""
+
+from .base import DetectionModel, InferenceModel, SegmentationModel, TrackingModel, VLMModel
+from .cancellation import cancel_signal, check_canceled
+from .registry import BUILTIN_MODELS, describe, find_model_class, register_model, registered_names
+
+__all__ = [
+    "BUILTIN_MODELS",
+    "DetectionModel",
+    "InferenceModel",
+    "SegmentationModel",
+    "TrackingModel",
+    "VLMModel",
+    "cancel_signal",
+    "check_canceled",
+    "describe",
+    "find_model_class",
+    "register_model",
+    "registered_names",
+]
