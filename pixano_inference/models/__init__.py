@@ -2,12 +2,14 @@
 
 from .base import DetectionModel, InferenceModel, SegmentationModel, TrackingModel, VLMModel
 from .cancellation import cancel_signal, check_canceled
+from .pipeline import PipelinedModel
 from .registry import BUILTIN_MODELS, describe, find_model_class, register_model, registered_names
 
 __all__ = [
     "BUILTIN_MODELS",
     "DetectionModel",
     "InferenceModel",
+    "PipelinedModel",
     "SegmentationModel",
     "TrackingModel",
     "VLMModel",

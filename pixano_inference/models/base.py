@@ -87,6 +87,9 @@ class InferenceModel(ABC, Generic[InputT, OutputT]):
                 results.append(error)
         return results
 
+    def free_memory(self) -> None:
+        """Drop caches; called when the GPU is out of memory, before the request is tried once more."""
+
     def unload(self) -> None:
         """Free what :meth:`load_model` took; called when the runner stops."""
 

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from .base import FiniteFloat, Schema
 
@@ -31,6 +38,21 @@ class NDArrayFloat(Schema):
     values: list[FiniteFloat]
     shape: list[int] = Field(min_length=0)
     _array: Float32Array | None = PrivateAttr(default=None)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _accept_bytes(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> NDArrayFloat:
+        if not (isinstance(data, dict) and isinstance(data.get("values"), bytes)):
+            return handler(data)
+        shape, raw = data.get("shape"), data["values"]
+        if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
+            raise ValueError("shape must be a list of positive ints")
+        if math.prod(shape) * 4 != len(raw):
+            raise ValueError(f"shape {shape[:8]} asks for {math.prod(shape) * 4} bytes, values holds {len(raw)}")
+        array = np.frombuffer(raw, dtype="<f4")
+        if not np.isfinite(array).all():
+            raise ValueError("values holds NaN or infinity")
+        return cls.from_numpy(array.reshape(shape))
 
     @model_validator(mode="after")
     def _product_matches(self) -> Self:

@@ -1,0 +1,137 @@
+"""The ASGI application on each runner's port: the server side of the binary protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from pixano_inference.errors import Canceled, PixanoError, to_wire
+from pixano_inference.protocol.messages import MEDIA_TYPE, ProtocolError, decode, encode
+from pixano_inference.protocol.streams import pack
+
+from .host import ModelHost
+
+logger = logging.getLogger(__name__)
+
+SECRET_HEADER = "x-pixano-runner-secret"  # noqa: S105  # the name of a header
+HEARTBEAT_S = 2.0
+
+
+class RunnerApp:
+    """Answers ``POST /predict``, ``POST /stream`` and ``GET /watch`` below its mount point.
+
+    Nothing but msgpack is read (415), and only callers that know the secret are answered (403).
+    """
+
+    def __init__(self, host: ModelHost, secret: str | None) -> None:
+        self._host = host
+        self._secret = secret
+        self._watchers = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether no gateway is attached and nothing is in flight."""
+        return self._watchers == 0 and self._host.in_flight == 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        await (await self._respond(request))(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", "")).rstrip("/")
+        routes: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
+            ("POST", "/predict"): self._predict,
+            ("POST", "/stream"): self._stream,
+            ("GET", "/watch"): self._watch,
+        }
+        if request.method == "POST" and request.headers.get("content-type", "").split(";")[0] != MEDIA_TYPE:
+            return PlainTextResponse(f"only {MEDIA_TYPE} is read here\n", status_code=415)
+        route = routes.get((request.method, path))
+        if route is None:
+            return PlainTextResponse("not found\n", status_code=404)
+        if self._secret is not None and not hmac.compare_digest(
+            request.headers.get(SECRET_HEADER, "").encode(), self._secret.encode()
+        ):
+            return PlainTextResponse("only the gateway may call a runner\n", status_code=403)
+        try:
+            return await route(request)
+        except ClientDisconnect:
+            return Response(status_code=499)
+
+    async def _read(self, request: Request) -> tuple[Any, float]:
+        message = decode(await request.body())
+        timeout_s = message.get("timeout_s")
+        if not isinstance(timeout_s, int | float) or not timeout_s > 0:
+            raise ProtocolError("timeout_s must be a positive number")
+        return message.get("input"), float(timeout_s)
+
+    async def _predict(self, request: Request) -> Response:
+        try:
+            plain, timeout_s = await self._read(request)
+        except ProtocolError as error:
+            return PlainTextResponse(f"{error}\n", status_code=400)
+        task = asyncio.create_task(self._host.predict(plain, timeout_s))
+        gone = asyncio.create_task(_disconnected(request))
+        try:
+            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise Canceled("the caller went away")
+            return Response(encode(task.result()), media_type=MEDIA_TYPE)
+        except PixanoError as error:
+            return Response(encode({"error": to_wire(error)}), status_code=error.status, media_type=MEDIA_TYPE)
+        finally:
+            for pending in (task, gone):
+                pending.cancel()
+            await asyncio.gather(task, gone, return_exceptions=True)
+
+    async def _stream(self, request: Request) -> Response:
+        try:
+            plain, timeout_s = await self._read(request)
+        except ProtocolError as error:
+            return PlainTextResponse(f"{error}\n", status_code=400)
+
+        async def messages() -> AsyncIterator[bytes]:
+            stream = self._host.stream(plain, timeout_s)
+            try:
+                async for message in stream:
+                    yield pack(message)
+            except PixanoError as error:
+                yield pack({"error": to_wire(error)})
+            finally:
+                await stream.aclose()  # type: ignore[attr-defined]  # it is an async generator
+
+        return StreamingResponse(messages(), media_type=MEDIA_TYPE)
+
+    async def _watch(self, request: Request) -> Response:
+        """Tell the state now, at every change, and every few seconds; the stream ends with the runner."""
+        host = self._host
+
+        async def states() -> AsyncIterator[bytes]:
+            self._watchers += 1
+            try:
+                while True:
+                    told = (host.state, host.reason)
+                    yield pack(host.status())
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(HEARTBEAT_S), host.changed:
+                            await host.changed.wait_for(lambda told=told: (host.state, host.reason) != told)
+            finally:
+                self._watchers -= 1
+
+        return StreamingResponse(states(), media_type=MEDIA_TYPE)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

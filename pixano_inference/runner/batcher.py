@@ -1,0 +1,166 @@
+"""Putting requests together: the batcher honours ``max_batch_size`` and ``batch_wait_timeout_s``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pixano_inference.errors import Canceled, ModelFailed, Overloaded, TimedOut
+from pixano_inference.models.cancellation import cancel_signal
+
+from .work import AllAbandoned, Work
+
+logger = logging.getLogger(__name__)
+
+RunBatch = Callable[[Sequence[Work]], list[Any]]
+
+
+class Batcher:
+    """A bounded queue before one model thread.
+
+    A request goes to the model at once when the model is idle and no other request is on its way. Otherwise it waits
+    for others up to ``wait_s`` while the model is idle; while the model works, requests gather by themselves.
+
+    Args:
+        run_batch: Called in the model thread; returns one result or exception per work, in order.
+        max_size: Most requests in a batch.
+        wait_s: Seconds that the first request of a batch waits for others.
+        max_queue: Most requests waiting.
+    """
+
+    def __init__(self, run_batch: RunBatch, *, max_size: int, wait_s: float, max_queue: int) -> None:
+        self._run_batch = run_batch
+        self._max_size = max_size
+        self._wait_s = wait_s
+        self._max_queue = max_queue
+        self._queue: deque[Work] = deque()
+        self._wakeup = asyncio.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._arriving = 0
+        self._task: asyncio.Task[None] | None = None
+        self.running: list[Work] = []
+        self.running_since: float | None = None
+
+    def start(self) -> None:
+        """Begin to serve the queue, in the running event loop."""
+        self._task = asyncio.create_task(self._loop(), name="batcher")
+
+    async def close(self) -> None:
+        """Stop serving; requests still waiting fail."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for work in self._queue:
+            if not work.result.done():
+                work.result.set_exception(Canceled("the runner is stopping"))
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._queue)
+
+    @property
+    def thread(self) -> ThreadPoolExecutor:
+        """The model's thread, for work that needs the model and is no batch (streams)."""
+        return self._thread
+
+    def arriving(self, change: int) -> None:
+        """Tell that a request was received (+1) or has joined the queue or failed (-1)."""
+        self._arriving += change
+        if self._arriving == 0:
+            self._wakeup.set()
+
+    def check_room(self) -> None:
+        """Refuse a request before any work is spent on it.
+
+        Raises:
+            Overloaded: The queue is full.
+        """
+        if len(self._queue) + self._arriving > self._max_queue:
+            raise Overloaded(
+                f"the model's queue is full: {len(self._queue)} requests are waiting, {self._max_queue} may",
+                retry_after_s=1,
+            )
+
+    async def submit(self, work: Work) -> Any:
+        """Queue a request and wait for its answer.
+
+        Raises:
+            TimedOut: Its deadline passed. Work in the model is told to stop.
+            Exception: Whatever the model raised for this request.
+        """
+        work.queued_at = time.monotonic()
+        self._queue.append(work)
+        self._wakeup.set()
+        try:
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + work.deadline - time.monotonic()):
+                return await work.result
+        except TimeoutError:
+            raise TimedOut("the model took longer than its time limit") from None
+        finally:
+            work.canceled.set()
+            if work in self._queue:
+                self._queue.remove(work)
+
+    async def _loop(self) -> None:
+        while True:
+            batch = await self._next_batch()
+            if batch:
+                await self._run(batch)
+
+    async def _next_batch(self) -> list[Work]:
+        while not self._queue:
+            self._wakeup.clear()
+            await self._wakeup.wait()
+        give_up = time.monotonic() + self._wait_s
+        while self._arriving and len(self._queue) < self._max_size and (left := give_up - time.monotonic()) > 0:
+            self._wakeup.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await self._wakeup.wait()
+            except TimeoutError:
+                break
+        batch: list[Work] = []
+        while self._queue and len(batch) < self._max_size:
+            work = self._queue.popleft()
+            if not work.abandoned:
+                batch.append(work)
+        return batch
+
+    async def _run(self, batch: list[Work]) -> None:
+        started = time.monotonic()
+        for work in batch:
+            work.queue_seconds = started - work.queued_at
+            work.batch_size = len(batch)
+        self.running, self.running_since = batch, started
+        try:
+            results = await asyncio.get_running_loop().run_in_executor(self._thread, self._in_thread, batch)
+        except Canceled as error:
+            results = [error] * len(batch)
+        except Exception as error:
+            # one failure of the whole call: nobody knows whose fault it was
+            results = [error] * len(batch)
+        finally:
+            self.running, self.running_since = [], None
+        if len(results) != len(batch):
+            logger.error("predict_batch answered %d results for %d requests", len(results), len(batch))
+            results = [ModelFailed(f"the model answered {len(results)} results for {len(batch)} requests")] * len(batch)
+        seconds = time.monotonic() - started
+        for work, result in zip(batch, results, strict=True):
+            work.model_seconds = seconds
+            if work.result.done():
+                continue
+            if isinstance(result, BaseException):
+                work.result.set_exception(result)
+            else:
+                work.result.set_result(result)
+
+    def _in_thread(self, batch: list[Work]) -> list[Any]:
+        with cancel_signal(AllAbandoned(batch)):
+            return self._run_batch(batch)

@@ -1,0 +1,26 @@
+"""What a runner may use of the machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pixano_inference.configs import DeploymentConfig
+
+
+def visible_gpus() -> list[str]:
+    """Return the identifiers of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [part.strip() for part in visible.split(",") if part.strip() not in ("", "-1")]
+    torch = sys.modules.get("torch")
+    return [str(index) for index in range(torch.cuda.device_count())] if torch is not None else []
+
+
+def limit_threads(deployment: DeploymentConfig) -> None:
+    """Keep torch to the cores that the deployment asks for, before torch starts its pools."""
+    threads = max(1, round(deployment.num_cpus))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)

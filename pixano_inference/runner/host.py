@@ -1,0 +1,243 @@
+"""The model of a runner: its states, its queue, and the way of a request through it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from pixano_inference.errors import Canceled, ConfigError, InvalidInput, ModelFailed, PixanoError, TimedOut, Unavailable
+from pixano_inference.model_sets import ModelSet, ResolvedModel
+from pixano_inference.model_sets.instantiate import instantiate
+from pixano_inference.models.base import InferenceModel
+from pixano_inference.models.pipeline import PipelinedModel
+from pixano_inference.protocol.messages import from_plain, to_plain
+from pixano_inference.schemas import Schema
+
+from .batcher import Batcher
+from .devices import limit_threads, visible_gpus
+from .execution import checked, public_error, run_batch
+from .stream import stream_in_thread
+from .work import Work
+
+logger = logging.getLogger(__name__)
+
+State = Literal["starting", "ready", "failed", "draining"]
+
+HANG_GRACE_S = 30.0
+"""How long a model may go on after everybody who waited has given up, before its process is replaced."""
+
+
+class ModelHost:
+    """Loads one model and answers requests with it.
+
+    Args:
+        model: What to serve.
+        model_set: The set it belongs to, for the folders of custom modules.
+    """
+
+    def __init__(self, model: ResolvedModel, model_set: ModelSet) -> None:
+        self.resolved = model
+        self._model_set = model_set
+        self.state: State = "starting"
+        self.reason: str | None = "the model is being loaded"
+        self.load_seconds: float | None = None
+        self.model: InferenceModel[Any, Any] | None = None
+        self.in_flight = 0
+        self.changed = asyncio.Condition()
+        deployment = model.deployment
+        self._batcher = Batcher(
+            self._run_batch,
+            max_size=deployment.max_batch_size,
+            wait_s=deployment.batch_wait_timeout_s,
+            max_queue=deployment.max_queue_size,
+        )
+        self._side = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="side")
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin to load the model, and return at once."""
+        self._batcher.start()
+        self._tasks = [asyncio.create_task(self._load()), asyncio.create_task(self._watch_for_hangs())]
+
+    async def close(self) -> None:
+        """Stop the queue and unload the model."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._batcher.close()
+        self._side.shutdown(wait=False, cancel_futures=True)
+        if self.model is not None and self.state != "failed":
+            self.model.unload()
+
+    async def set_state(self, state: State, reason: str | None = None) -> None:
+        """Change the state and tell who watches it."""
+        async with self.changed:
+            self.state, self.reason = state, reason
+            self.changed.notify_all()
+
+    def status(self) -> dict[str, Any]:
+        """Return what the gateway is told about this runner."""
+        return {
+            "name": self.resolved.name,
+            "state": self.state,
+            "reason": self.reason,
+            "pid": os.getpid(),
+            "host": os.uname().nodename,
+            "gpus": visible_gpus() if self.resolved.deployment.num_gpus else [],
+            "load_seconds": self.load_seconds,
+            "in_flight": self.in_flight,
+            "waiting": self._batcher.waiting,
+            "metadata": self._metadata(),
+        }
+
+    def _metadata(self) -> dict[str, Any]:
+        return dict(self.model.metadata) if self.model is not None and self.state in ("ready", "draining") else {}
+
+    async def _load(self) -> None:
+        name, params = self.resolved.name, self.resolved.params
+        where = f" from {self.resolved.model_path}" if self.resolved.model_path else ""
+        logger.info("loading model %s: %s%s", name, self.resolved.model_class, where)
+        started = time.monotonic()
+        try:
+            self.model = await asyncio.get_running_loop().run_in_executor(self._batcher.thread, self._load_in_thread)
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            reason = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+            logger.error("model %s could not be loaded: %s", name, reason, exc_info=error)
+            await self.set_state("failed", reason)
+            return
+        self.load_seconds = time.monotonic() - started
+        device, dtype = self.model.device, params.get("torch_dtype") or params.get("dtype")
+        logger.info(
+            "model %s is ready: on %s%s, loaded in %.1f s",
+            name,
+            device,
+            f", {dtype}" if dtype else "",
+            self.load_seconds,
+        )
+        await self.set_state("ready")
+
+    def _load_in_thread(self) -> InferenceModel[Any, Any]:
+        limit_threads(self.resolved.deployment)
+        model = instantiate(self.resolved, self._model_set)
+        model.load_model()
+        return model
+
+    async def _watch_for_hangs(self) -> None:
+        # A thread cannot be killed. When everybody has given up on a batch and the model goes on regardless, the
+        # process makes room for a new one.
+        hopeless_since: float | None = None
+        while True:
+            await asyncio.sleep(1.0)
+            if self._batcher.running and all(work.abandoned for work in self._batcher.running):
+                hopeless_since = hopeless_since or time.monotonic()
+                if time.monotonic() - hopeless_since > HANG_GRACE_S:
+                    logger.critical("model %s does not stop; replacing its process", self.resolved.name)
+                    os._exit(70)
+            else:
+                hopeless_since = None
+
+    def _run_batch(self, batch: Any) -> list[Any]:
+        assert self.model is not None, "requests are refused until the model is loaded"  # noqa: S101  # an invariant
+        return run_batch(self.model, batch)
+
+    def _ready_model(self) -> InferenceModel[Any, Any]:
+        if self.model is None or self.state not in ("ready", "draining"):
+            raise Unavailable(f"model {self.resolved.name!r} is not ready: {self.reason}", retry_after_s=2)
+        return self.model
+
+    def _work(self, model: InferenceModel[Any, Any], plain: Any, timeout_s: float) -> Work:
+        try:
+            parsed: Schema = from_plain(model.input_class, plain)
+        except ValidationError as error:
+            raise InvalidInput(
+                f"the request does not fit {model.input_class.__name__}: {error.error_count()} errors"
+            ) from error
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        return Work(parsed, time.monotonic() + timeout_s, future)
+
+    async def predict(self, plain: Any, timeout_s: float) -> dict[str, Any]:
+        """Answer one request.
+
+        Args:
+            plain: The input as plain values, see :mod:`pixano_inference.protocol.messages`.
+            timeout_s: Seconds that the caller waits.
+
+        Returns:
+            ``data``, ``metadata`` and timings, as plain values.
+
+        Raises:
+            PixanoError: Anything that a caller may see.
+        """
+        model = self._ready_model()
+        self._batcher.check_room()
+        self.in_flight += 1
+        self._batcher.arriving(+1)
+        waiting_to_join = True
+        loop = asyncio.get_running_loop()
+        try:
+            work = self._work(model, plain, timeout_s)
+            if isinstance(model, PipelinedModel):
+                work.prepared = await loop.run_in_executor(self._side, model.preprocess, work.input)
+            self._batcher.arriving(-1)
+            waiting_to_join = False
+            raw = await self._batcher.submit(work)
+            data = await loop.run_in_executor(self._side, self._finish, model, raw)
+        except (PixanoError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            raise public_error(model, error) from error
+        finally:
+            self.in_flight -= 1
+            if waiting_to_join:
+                self._batcher.arriving(-1)
+        return {
+            "data": data,
+            "metadata": self._metadata(),
+            "queue_seconds": work.queue_seconds,
+            "model_seconds": work.model_seconds,
+            "batch_size": work.batch_size,
+        }
+
+    def _finish(self, model: InferenceModel[Any, Any], raw: Any) -> dict[str, Any]:
+        output = model.postprocess(raw) if isinstance(model, PipelinedModel) else raw
+        plain: dict[str, Any] = to_plain(checked(model, output))
+        return plain
+
+    async def stream(self, plain: Any, timeout_s: float) -> AsyncIterator[dict[str, Any]]:
+        """Answer one request piece by piece; the last message has ``done``.
+
+        Raises:
+            PixanoError: Anything that a caller may see.
+        """
+        model = self._ready_model()
+        predict_stream: Callable[[Any], Any] | None = getattr(model, "predict_stream", None)
+        if predict_stream is None:
+            raise InvalidInput(f"model {self.resolved.name!r} does not stream")
+        self._batcher.check_room()
+        self.in_flight += 1
+        work = self._work(model, plain, timeout_s)
+        try:
+            async for piece in stream_in_thread(predict_stream, work, self._batcher.thread):
+                yield {"piece": to_plain(piece)}
+            yield {"done": True, "metadata": self._metadata(), "queue_seconds": work.queue_seconds}
+        except (PixanoError, asyncio.CancelledError) as error:
+            if isinstance(error, Canceled) and time.monotonic() >= work.deadline:
+                raise TimedOut("the model took longer than its time limit") from None
+            raise
+        except Exception as error:
+            raise public_error(model, error) from error
+        finally:
+            work.canceled.set()
+            self.in_flight -= 1
+
+
+__all__ = ["ModelFailed", "ModelHost"]
