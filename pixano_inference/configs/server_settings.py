@@ -50,6 +50,12 @@ class ServerSettings(BaseSettings):
     ] = None
     cors_origins: Annotated[list[str], NoDecode, Field(description="Origins that browsers may call from")] = []
 
+    seen_images_mb: Annotated[
+        float, Field(ge=0, description="Memory for images that callers may name by digest, in MiB; 0: none")
+    ] = 256.0
+    wake_hold_s: Annotated[
+        float, Field(ge=0, description="Seconds that a request waits for a runner that was scaled to zero")
+    ] = 0.0
     runner_secret: Annotated[
         str | None, Field(description="Shared secret of gateway and runners; made at start when not given")
     ] = None

@@ -44,6 +44,15 @@ class ResolvedModel(BaseModel):
         """Name of the runner's Bento service: letters, digits and underscores only, unique within the set."""
         return "runner_" + "".join(c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in self.name)
 
+    @property
+    def local_replicas(self) -> int:
+        """How many runner processes are started on one machine."""
+        return max(1, self.deployment.min_replicas)
+
+    def replica_service_name(self, replica: int) -> str:
+        """Name of the Bento service of one local replica; the first has the plain name."""
+        return self.service_name if replica == 0 else f"{self.service_name}__{replica}"
+
 
 class ModelSet(BaseModel):
     """The models of one config file.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hmac
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,10 +19,10 @@ from pixano_inference.protocol.messages import MEDIA_TYPE, ProtocolError, decode
 from pixano_inference.protocol.streams import pack
 
 from .host import ModelHost
+from .wire_names import SECRET_HEADER
 
 logger = logging.getLogger(__name__)
 
-SECRET_HEADER = "x-pixano-runner-secret"  # noqa: S105  # the name of a header
 HEARTBEAT_S = 2.0
 
 
@@ -102,14 +103,12 @@ class RunnerApp:
             return PlainTextResponse(f"{error}\n", status_code=400)
 
         async def messages() -> AsyncIterator[bytes]:
-            stream = self._host.stream(plain, timeout_s)
             try:
-                async for message in stream:
-                    yield pack(message)
+                async with contextlib.aclosing(self._host.stream(plain, timeout_s)) as stream:
+                    async for message in stream:
+                        yield pack(message)
             except PixanoError as error:
                 yield pack({"error": to_wire(error)})
-            finally:
-                await stream.aclose()  # type: ignore[attr-defined]  # it is an async generator
 
         return StreamingResponse(messages(), media_type=MEDIA_TYPE)
 
@@ -125,7 +124,7 @@ class RunnerApp:
                     yield pack(host.status())
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(HEARTBEAT_S), host.changed:
-                            await host.changed.wait_for(lambda told=told: (host.state, host.reason) != told)
+                            await host.changed.wait_for(functools.partial(host.differs_from, told))
             finally:
                 self._watchers -= 1
 

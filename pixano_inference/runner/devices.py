@@ -24,3 +24,8 @@ def limit_threads(deployment: DeploymentConfig) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(threads)
+
+
+def node_name() -> str:
+    """Return the name of the machine: the node's on Kubernetes, where PIXANO_NODE_NAME gives it."""
+    return os.environ.get("PIXANO_NODE_NAME") or os.uname().nodename

@@ -6,13 +6,13 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from pixano_inference.errors import Canceled, ConfigError, InvalidInput, ModelFailed, PixanoError, TimedOut, Unavailable
+from pixano_inference.errors import Canceled, ConfigError, InvalidInput, PixanoError, TimedOut, Unavailable
 from pixano_inference.model_sets import ModelSet, ResolvedModel
 from pixano_inference.model_sets.instantiate import instantiate
 from pixano_inference.models.base import InferenceModel
@@ -21,7 +21,7 @@ from pixano_inference.protocol.messages import from_plain, to_plain
 from pixano_inference.schemas import Schema
 
 from .batcher import Batcher
-from .devices import limit_threads, visible_gpus
+from .devices import limit_threads, node_name, visible_gpus
 from .execution import checked, public_error, run_batch
 from .stream import stream_in_thread
 from .work import Work
@@ -82,6 +82,10 @@ class ModelHost:
             self.state, self.reason = state, reason
             self.changed.notify_all()
 
+    def differs_from(self, told: tuple[State, str | None]) -> bool:
+        """Whether state or reason changed since they were ``told``."""
+        return (self.state, self.reason) != told
+
     def status(self) -> dict[str, Any]:
         """Return what the gateway is told about this runner."""
         return {
@@ -89,7 +93,8 @@ class ModelHost:
             "state": self.state,
             "reason": self.reason,
             "pid": os.getpid(),
-            "host": os.uname().nodename,
+            "node": node_name(),
+            "cpus": os.cpu_count() or 1,
             "gpus": visible_gpus() if self.resolved.deployment.num_gpus else [],
             "load_seconds": self.load_seconds,
             "in_flight": self.in_flight,
@@ -212,7 +217,7 @@ class ModelHost:
         plain: dict[str, Any] = to_plain(checked(model, output))
         return plain
 
-    async def stream(self, plain: Any, timeout_s: float) -> AsyncIterator[dict[str, Any]]:
+    async def stream(self, plain: Any, timeout_s: float) -> AsyncGenerator[dict[str, Any]]:
         """Answer one request piece by piece; the last message has ``done``.
 
         Raises:
@@ -238,6 +243,3 @@ class ModelHost:
         finally:
             work.canceled.set()
             self.in_flight -= 1
-
-
-__all__ = ["ModelFailed", "ModelHost"]

@@ -1,6 +1,7 @@
 """The wire contract: every request and response, as pydantic models without a framework and without torch."""
 
 from .base import Schema
+from .capabilities import CAPABILITIES, CapabilitySchemas
 from .capability import Capability
 from .detection import DetectionInput, DetectionOutput, DetectionRequest
 from .media_bytes import ImageBytes, MediaBytes, VideoBytes, media_bytes
@@ -34,8 +35,10 @@ from .tracking import (
 from .vlm import ChatMessage, ImagePart, ImageUrl, TextPart, Usage, VLMInput, VLMOutput, VLMRequest
 
 __all__ = [
+    "CAPABILITIES",
     "BaseResponse",
     "Capability",
+    "CapabilitySchemas",
     "ChatMessage",
     "CompressedRLE",
     "DetectionInput",

@@ -1,0 +1,35 @@
+"""The gateway's application."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from pixano_inference import __version__
+
+from . import errors, openapi, routes_inference, routes_service
+from .middleware import GatewayMiddleware
+from .routes_service import APP_DESCRIPTION, APP_NAME
+from .state import GatewayState
+
+
+def create_routes(state: GatewayState) -> FastAPI:
+    """Make the routes, without the middleware around them."""
+    app = FastAPI(
+        title=APP_NAME,
+        version=__version__,
+        description=APP_DESCRIPTION,
+        redirect_slashes=False,  # the middleware does that, without the host that the caller claims
+        redoc_url=None,
+    )
+    errors.install(app)
+    openapi.install(app)
+    app.include_router(routes_service.make_router(state))
+    app.include_router(routes_inference.make_router(state))
+    return app
+
+
+def create_app(state: GatewayState) -> ASGIApp:
+    """Make the application; start and close ``state`` around its life."""
+    routes = create_routes(state)
+    return GatewayMiddleware(routes, routes, state.keys)

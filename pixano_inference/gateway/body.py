@@ -1,0 +1,81 @@
+"""Reading request bodies within bounds, straight to a schema."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from pixano_inference.errors import InvalidInput, PixanoError, TooLarge
+from pixano_inference.protocol.messages import MEDIA_TYPE, ProtocolError, decode
+from pixano_inference.schemas import Schema
+
+SchemaT = TypeVar("SchemaT", bound=Schema)
+
+_DRAIN_FACTOR = 4
+
+
+class UnsupportedMediaType(PixanoError):
+    """The body is of a type that is not read here."""
+
+    status = 415
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """Return the body.
+
+    A body over the limit is read on and thrown away up to a multiple of the limit, so that the connection stays
+    usable; memory stays flat.
+
+    Raises:
+        TooLarge: It is over ``max_bytes``.
+    """
+    too_large = TooLarge(f"the body is larger than the allowed {max_bytes} bytes", code="body")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes * _DRAIN_FACTOR:
+        raise too_large
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= max_bytes:
+            chunks.append(chunk)
+        elif size > max_bytes * _DRAIN_FACTOR:
+            raise too_large
+        else:
+            chunks.clear()
+    if size > max_bytes:
+        raise too_large
+    return b"".join(chunks)
+
+
+def media_type(request: Request) -> str:
+    """Return the media type of the body, ``application/json`` when none is given.
+
+    Raises:
+        UnsupportedMediaType: It is neither JSON nor msgpack.
+    """
+    declared = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
+    if declared == MEDIA_TYPE:
+        return MEDIA_TYPE
+    if declared in ("", "application/json", "text/json") or declared.endswith("+json"):
+        return "application/json"
+    raise UnsupportedMediaType(f"Content-Type must be application/json or {MEDIA_TYPE}", code="content_type")
+
+
+async def read_schema(request: Request, schema: type[SchemaT], max_bytes: int) -> SchemaT:
+    """Read and validate a request.
+
+    Raises:
+        TooLarge: The body is over ``max_bytes``.
+        UnsupportedMediaType: It is neither JSON nor msgpack.
+        pydantic.ValidationError: It does not fit the schema.
+    """
+    kind = media_type(request)
+    body = await read_body(request, max_bytes)
+    if kind == MEDIA_TYPE:
+        try:
+            return schema.model_validate(decode(body))
+        except ProtocolError as error:
+            raise InvalidInput(f"the body is {error}", code="msgpack", location=("body",)) from None
+    return schema.model_validate_json(body)

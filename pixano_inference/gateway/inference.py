@@ -1,0 +1,209 @@
+"""The way of an inference request through the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Coroutine
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from pixano_inference.errors import Canceled, InvalidInput
+from pixano_inference.protocol.messages import to_plain
+from pixano_inference.schemas import (
+    CAPABILITIES,
+    Capability,
+    ChatMessage,
+    ImageBytes,
+    ImagePart,
+    MediaBytes,
+    Schema,
+    TrackingInput,
+    VideoBytes,
+    VLMInput,
+)
+from pixano_inference.schemas.media_bytes import DIGEST_PREFIX
+
+from .auth import Caller
+from .bounds import check_bounds
+from .runner_pool import RunnerPool
+from .state import GatewayState
+
+T = TypeVar("T")
+
+
+class PreparedRequest:
+    """A request whose media are bytes and whose model is known: all that is left is to send it."""
+
+    def __init__(self, pool: RunnerPool, plain: dict[str, Any], digest: str | None, started: float) -> None:
+        self.pool = pool
+        self.plain = plain
+        self.digest = digest
+        self._started = started
+
+    @property
+    def timeout_s(self) -> float:
+        """Seconds that the model may take."""
+        return self.pool.model.deployment.timeout_s
+
+    async def predict(self) -> dict[str, Any]:
+        """Return the whole answer in its envelope, as plain values."""
+        answer = await self.pool.predict(self.plain, self.digest, self.timeout_s)
+        return self.envelope(answer.get("metadata"), answer.get("data"))
+
+    async def messages(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the runner's messages of a streaming answer."""
+        async for message in self.pool.stream(self.plain, self.digest, self.timeout_s):
+            yield message
+
+    def envelope(self, metadata: Any, data: Any) -> dict[str, Any]:
+        """Put an answer into its envelope."""
+        model = self.pool.model
+        told = metadata if isinstance(metadata, dict) else {}
+        return {
+            "id": uuid.uuid4().hex,
+            "status": "SUCCESS",
+            "timestamp": datetime.now(UTC).isoformat(),
+            "processing_time": time.perf_counter() - self._started,
+            "metadata": {
+                **told,
+                "model_name": model.name,
+                "capability": str(model.capability),
+                "model_class": model.model_class,
+            },
+            "data": data,
+        }
+
+
+async def prepare(
+    state: GatewayState, http_request: Request, capability: Capability, request: Schema, caller: Caller
+) -> PreparedRequest:
+    """Check a request against models and bounds, and fetch its media.
+
+    Raises:
+        PixanoError: Whatever is wrong with it.
+    """
+    started = time.perf_counter()
+    pool = state.pool(getattr(request, "model", ""), capability)
+    http_request.state.model = pool.model
+    check_bounds(request, state.settings)
+    resolved = await resolve_media(state, caller, request)
+    fields = {name: to_plain(value) for name, value in resolved.items() if name in _input_fields(capability)}
+    return PreparedRequest(pool, fields, _digest(resolved), started)
+
+
+def _input_fields(capability: Capability) -> set[str]:
+    return set(CAPABILITIES[capability].input.model_fields)
+
+
+async def resolve_media(state: GatewayState, caller: Caller, request: Schema) -> dict[str, Any]:
+    """Return the fields of a request with every medium as bytes.
+
+    Raises:
+        PixanoError: A medium cannot be had, or a frame index is out of range.
+    """
+    fields: dict[str, Any] = {name: getattr(request, name) for name in type(request).model_fields}
+    if isinstance(request, TrackingInput):
+        fields["video"] = await _video(state, caller, request)
+    elif isinstance(request, VLMInput):
+        if request.images is not None:
+            fields["images"] = await _images(state, caller, request.images, ("body", "images"))
+        if isinstance(request.prompt, list):
+            fields["prompt"] = [
+                await _message(state, caller, message, index) for index, message in enumerate(request.prompt)
+            ]
+    elif "image" in fields:
+        fields["image"] = await _image(state, caller, fields["image"], ("body", "image"))
+    return fields
+
+
+async def _image(state: GatewayState, caller: Caller, reference: str, location: tuple[str | int, ...]) -> ImageBytes:
+    if isinstance(reference, ImageBytes):
+        image = reference
+    elif reference.startswith(DIGEST_PREFIX):
+        return state.seen.find(caller.key_id, reference)
+    else:
+        image = await state.media.image(reference, location)
+    state.seen.remember(caller.key_id, image)
+    return image
+
+
+async def _images(
+    state: GatewayState, caller: Caller, references: list[str], location: tuple[str | int, ...]
+) -> list[ImageBytes]:
+    # a few at a time: a thousand frames must not open a thousand connections
+    room = asyncio.Semaphore(8)
+
+    async def one(index: int, reference: str) -> ImageBytes:
+        if isinstance(reference, ImageBytes):
+            return reference
+        async with room:
+            if reference.startswith(DIGEST_PREFIX):
+                return state.seen.find(caller.key_id, reference)
+            return await state.media.image(reference, (*location, index))
+
+    return list(await asyncio.gather(*(one(index, reference) for index, reference in enumerate(references))))
+
+
+async def _video(state: GatewayState, caller: Caller, request: TrackingInput) -> list[ImageBytes] | VideoBytes:
+    location = ("body", "video")
+    if isinstance(request.video, VideoBytes):
+        return request.video
+    if isinstance(request.video, list):
+        return await _images(state, caller, request.video, location)
+    video = await state.media.video(request.video, location)
+    if isinstance(video, list):
+        for index in request.frame_indexes:
+            if index >= len(video):
+                raise InvalidInput(
+                    f"frame index {index} is out of range: the video has {len(video)} frames",
+                    location=("body", "frame_indexes"),
+                )
+    return video
+
+
+async def _message(state: GatewayState, caller: Caller, message: ChatMessage, index: int) -> ChatMessage:
+    if isinstance(message.content, str):
+        return message
+    parts = []
+    for position, part in enumerate(message.content):
+        if isinstance(part, ImagePart):
+            location = ("body", "prompt", index, "content", position, "image_url", "url")
+            image = await _image(state, caller, part.image_url.url, location)
+            part = part.model_copy(update={"image_url": part.image_url.model_copy(update={"url": image})})
+        parts.append(part)
+    return message.model_copy(update={"content": parts})
+
+
+def _digest(fields: dict[str, Any]) -> str | None:
+    image = fields.get("image") or fields.get("video")
+    if isinstance(image, list):
+        image = image[0] if image else None
+    return image.digest if isinstance(image, MediaBytes) else None
+
+
+async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work``, and cancel it when the caller goes away. The request's body must have been read.
+
+    Raises:
+        Canceled: The caller went away.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Canceled("the caller went away")
+        return task.result()
+    finally:
+        for pending in (task, gone):
+            pending.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,111 @@
+"""What happens to every request: its id, its metrics, redirects of slashes, API keys."""
+
+from __future__ import annotations
+
+import logging
+import time
+from urllib.parse import quote
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pixano_inference.errors import NotAuthenticated
+
+from . import metrics
+from .auth import ApiKeys
+from .errors import error_response
+from .request_id import HEADER, accept_or_make
+
+logger = logging.getLogger("pixano_inference.access")
+
+OPEN_PATHS = frozenset(
+    {"/", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"}
+)
+"""Paths that need no API key."""
+
+
+class GatewayMiddleware:
+    """Wraps the application; pure ASGI, since a wrapper that buffers would break streams.
+
+    Args:
+        app: The application.
+        routes: Where the routes are, to see whether a path with another slash exists.
+        keys: Who may call.
+    """
+
+    def __init__(self, app: ASGIApp, routes: FastAPI, keys: ApiKeys) -> None:
+        self._app = app
+        self._routes = routes
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        request_id = accept_or_make(headers.get(HEADER))
+        started = time.perf_counter()
+        status = 499
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[HEADER] = request_id
+            await send(message)
+
+        try:
+            await self._serve(scope, headers, receive, send_with_id)
+        finally:
+            self._observe(scope, status, time.perf_counter() - started)
+
+    async def _serve(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        location = self._redirect(scope)
+        if location is not None:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": 307,
+                    "headers": [(b"location", location.encode()), (b"content-length", b"0")],
+                }
+            )
+            await send({"type": "http.response.body", "body": b""})
+            return
+        try:
+            scope.setdefault("state", {})["caller"] = (
+                self._keys.identify(headers) if scope["path"] not in OPEN_PATHS else None
+            )
+        except NotAuthenticated as error:
+            response = error_response(error)
+            response.headers["WWW-Authenticate"] = "Bearer"
+            await response(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _matches(self, scope: Scope, path: str) -> bool:
+        probe = {**scope, "path": path}
+        return any(route.matches(probe)[0] is not Match.NONE for route in self._routes.router.routes)
+
+    def _redirect(self, scope: Scope) -> str | None:
+        path: str = scope["path"]
+        if self._matches(scope, path):
+            return None
+        bare = path.rstrip("/")
+        for candidate in (bare + "/", bare):
+            if candidate not in ("", path) and not candidate.startswith("//") and self._matches(scope, candidate):
+                query = scope.get("query_string", b"").decode("latin-1")
+                return quote(candidate) + (f"?{query}" if query else "")
+        return None
+
+    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
+        route = scope.get("route")
+        template = getattr(route, "path", "") or "(none)"
+        model = scope.get("state", {}).get("model")
+        name, capability = (model.name, str(model.capability)) if model is not None else ("", "")
+        metrics.REQUESTS.labels(template, name, capability, str(status)).inc()
+        metrics.REQUEST_SECONDS.labels(template, name).observe(seconds)
+        if template not in ("/health", "/ready", "/metrics"):
+            logger.info("%s %s %d %.1f ms", scope["method"], template, status, seconds * 1000)

@@ -1,0 +1,187 @@
+"""One replica of a runner, as the gateway sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any
+from urllib.parse import urlparse
+
+import aiohttp
+
+from pixano_inference.errors import PixanoError, Unavailable, from_wire
+from pixano_inference.protocol.messages import MEDIA_TYPE, ProtocolError, decode, encode
+from pixano_inference.protocol.streams import unpack
+from pixano_inference.runner.wire_names import SECRET_HEADER
+
+logger = logging.getLogger(__name__)
+
+_SILENCE_S = 8.0
+"""A runner tells its state every two seconds; after this long without a word it counts as down."""
+_RETRY_S = 0.2
+
+
+class NotReached(Exception):
+    """The request did not reach the runner: it is safe to try another one."""
+
+
+class Replica:
+    """Connections to one runner process, and what is known about it.
+
+    Args:
+        address: ``file:///path.sock`` (Unix socket) or ``http://host:port``.
+        secret: Proves to the runner that the gateway calls.
+        on_change: Called when the state changes.
+    """
+
+    def __init__(self, address: str, secret: str | None, on_change: Callable[[], None]) -> None:
+        self.address = address
+        self.status: dict[str, Any] = {}
+        self.in_flight = 0
+        self.losses = 0
+        self.last_seen = 0.0
+        self._on_change = on_change
+        self._headers = {SECRET_HEADER: secret} if secret else {}
+        self._session: aiohttp.ClientSession | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._detaching = False
+        parsed = urlparse(address)
+        self._socket = parsed.path if parsed.scheme in ("file", "unix") else None
+        self._base = "http://runner/rpc" if self._socket else address.rstrip("/") + "/rpc"
+
+    @property
+    def state(self) -> str:
+        """``ready``, ``starting``, ``failed``, ``draining``, or ``down``."""
+        return str(self.status.get("state", "down"))
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests may be sent."""
+        return self.state == "ready"
+
+    def start(self) -> None:
+        """Connect, and keep watching the state."""
+        # keep-alive shorter than the runner's own, so that a request never meets a connection about to close
+        connector: aiohttp.BaseConnector = (
+            aiohttp.UnixConnector(self._socket, limit=0, keepalive_timeout=3)
+            if self._socket
+            else aiohttp.TCPConnector(limit=0, keepalive_timeout=3)
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept-Encoding"),
+        )
+        self._task = asyncio.create_task(self._watch(), name=f"watch {self.address}")
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                await self._follow_states()
+            except (aiohttp.ClientError, ProtocolError, OSError, TimeoutError):
+                pass
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                logger.exception("watching the runner at %s failed", self.address)
+            if self.status:
+                if self.state != "draining":
+                    self.losses += 1
+                    logger.warning("a runner of model %s is gone", self.status.get("name"))
+                self.status = {}
+                self._on_change()
+            await asyncio.sleep(_RETRY_S)
+
+    async def _follow_states(self) -> None:
+        assert self._session is not None  # noqa: S101  # start() makes it
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=_SILENCE_S)
+        async with self._session.get(f"{self._base}/watch", timeout=timeout) as response:
+            if response.status != 200:
+                logger.error("the runner at %s refuses this gateway with status %d", self.address, response.status)
+                await asyncio.sleep(1.0)
+                return
+            async for status in unpack(response.content.iter_any()):
+                before = self.status.get("state"), self.status.get("reason")
+                self.status, self.last_seen = status, time.monotonic()
+                if before != (status.get("state"), status.get("reason")):
+                    self._on_change()
+                if self.state == "draining" and self.in_flight == 0:
+                    return  # letting go tells the runner that nothing more will come
+
+    @contextlib.asynccontextmanager
+    async def _post(self, path: str, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
+        assert self._session is not None  # noqa: S101  # start() makes it
+        self.in_flight += 1
+        try:
+            async with self._session.post(
+                f"{self._base}/{path}", data=body, headers={"Content-Type": MEDIA_TYPE}
+            ) as response:
+                yield response
+        except aiohttp.ClientConnectorError as error:
+            raise NotReached from error
+        except (aiohttp.ClientError, OSError) as error:
+            logger.warning("a request was lost with its runner at %s: %s", self.address, error)
+            raise Unavailable(
+                "the model's process ended while it worked on the request; it is being restarted",
+                retry_after_s=2,
+                code="runner_lost",
+            ) from error
+        finally:
+            self.in_flight -= 1
+
+    async def predict(self, plain: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Send one request and return the runner's answer.
+
+        Raises:
+            NotReached: The runner could not be reached; nothing was begun.
+            PixanoError: What the runner answered instead.
+        """
+        body = encode({"input": plain, "timeout_s": timeout_s})
+        async with self._post("predict", body) as response:
+            message = self._message(response, await response.read())
+        error = message.get("error")
+        if isinstance(error, dict):
+            raise from_wire(error)
+        return message
+
+    async def stream(self, plain: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any]]:
+        """Send one request and yield the runner's messages.
+
+        Raises:
+            NotReached: The runner could not be reached; nothing was begun.
+            PixanoError: What the runner answered instead.
+        """
+        body = encode({"input": plain, "timeout_s": timeout_s})
+        async with self._post("stream", body) as response:
+            if response.status != 200:
+                self._message(response, await response.read())
+            async for message in unpack(response.content.iter_any()):
+                error = message.get("error")
+                if isinstance(error, dict):
+                    raise from_wire(error)
+                yield message
+                if message.get("done"):
+                    return
+            raise Unavailable("the model's process ended while it worked on the request", code="runner_lost")
+
+    def _message(self, response: aiohttp.ClientResponse, data: bytes) -> dict[str, Any]:
+        if response.content_type != MEDIA_TYPE:
+            logger.error("the runner at %s answered status %d: %r", self.address, response.status, data[:200])
+            raise PixanoError("the model's process gave no answer that can be read")
+        try:
+            return decode(data)
+        except ProtocolError as error:
+            raise PixanoError("the model's process gave no answer that can be read") from error

@@ -1,0 +1,111 @@
+"""What the server says about itself: health, readiness, settings, models, metrics."""
+
+from __future__ import annotations
+
+import os
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from pixano_inference import __version__
+from pixano_inference.schemas import Health, ModelInfo, ModelState, Readiness, ServerMetadata, Settings
+
+from . import metrics
+from .errors import JSONResponse
+from .gpus import local_gpu_count
+from .state import GatewayState
+
+APP_NAME = "Pixano Inference"
+APP_DESCRIPTION = "Inference server for image and video annotation"
+
+
+def readiness(state: GatewayState) -> Readiness:
+    """Return whether every configured model answers."""
+    states = [
+        ModelState.model_validate({"name": name, "state": pool.state[0], "reason": pool.state[1]})
+        for name, pool in state.pools.items()
+    ]
+    return Readiness(
+        ready=all(model.state in ("ready", "idle") for model in states),
+        models_loaded=sum(model.state == "ready" for model in states),
+        version=__version__,
+        models=states,
+    )
+
+
+def settings(state: GatewayState) -> Settings:
+    """Return settings and resources, as the runners report them."""
+    cpus = {os.environ.get("PIXANO_NODE_NAME") or os.uname().nodename: os.cpu_count() or 1}
+    gpus_used = 0.0
+    held: list[tuple[str, str, str]] = []
+    for name, pool in state.pools.items():
+        for replica in pool.replicas.values():
+            if not replica.status:
+                continue
+            node = str(replica.status.get("node"))
+            cpus[node] = int(replica.status.get("cpus") or 1)
+            gpus_used += pool.model.deployment.num_gpus
+            held += [(node, str(gpu), name) for gpu in replica.status.get("gpus") or []]
+    several = len(cpus) > 1
+    return Settings(
+        app_name=APP_NAME,
+        app_version=__version__,
+        app_description=APP_DESCRIPTION,
+        num_cpus=sum(cpus.values()),
+        num_gpus=max(local_gpu_count(), len({(node, gpu) for node, gpu, _ in held})),
+        num_nodes=len(cpus),
+        gpus_used=gpus_used,
+        gpu_to_model={(f"{node}:{gpu}" if several else gpu): name for node, gpu, name in held},
+        models=list(state.pools),
+        models_to_capability={name: str(pool.model.capability) for name, pool in state.pools.items()},
+    )
+
+
+def make_router(state: GatewayState) -> APIRouter:
+    """Make the routes."""
+    router = APIRouter(tags=["service"])
+
+    @router.get("/", response_model=ServerMetadata)
+    async def root() -> Response:
+        """Say what this is."""
+        return JSONResponse({"message": f"{APP_NAME} is running", "version": __version__, "docs": "/docs"})
+
+    @router.get("/health", response_model=Health)
+    async def health() -> Response:
+        """Say that the process answers. Never waits for a model."""
+        return JSONResponse({"status": "healthy"})
+
+    @router.get("/ready", response_model=Readiness, responses={503: {"model": Readiness}})
+    async def ready() -> Response:
+        """Say whether every configured model answers (200) or not (503), and why not."""
+        summary = readiness(state)
+        return JSONResponse(summary.model_dump(mode="json"), status_code=200 if summary.ready else 503)
+
+    @router.get("/app/settings/", response_model=Settings)
+    async def app_settings() -> Response:
+        """Tell settings and resources."""
+        return JSONResponse(settings(state).model_dump(mode="json"))
+
+    @router.get("/app/models/", response_model=list[ModelInfo])
+    async def app_models() -> Response:
+        """List the deployed models."""
+        return JSONResponse(
+            [
+                {
+                    "name": name,
+                    "capability": str(pool.model.capability),
+                    "model_path": pool.model.model_path,
+                    "model_class": pool.model.model_class,
+                    "state": pool.state[0],
+                    "reason": pool.state[1],
+                }
+                for name, pool in state.pools.items()
+            ]
+        )
+
+    @router.get("/metrics", include_in_schema=False)
+    async def prometheus() -> Response:
+        """Export the metrics in Prometheus' text format."""
+        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return router

@@ -1,0 +1,204 @@
+"""All replicas of one model: which are up, which gets the next request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import ipaddress
+import logging
+import math
+import socket
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+from urllib.parse import urlparse
+
+from pixano_inference.errors import TimedOut, Unavailable
+from pixano_inference.model_sets import ResolvedModel
+
+from . import metrics
+from .replica import NotReached, Replica
+
+logger = logging.getLogger(__name__)
+
+_RESOLVE_S = 1.0
+_LOAD_BOUND = 1.25
+"""A replica may hold this many times the average load before the next in rank takes over (bounded-load hashing)."""
+
+
+class RunnerPool:
+    """Sends requests of one model to its replicas.
+
+    Args:
+        model: The model.
+        addresses: ``file:///path.sock`` or ``http://host:port``; a host name stands for all its addresses.
+        secret: Proves to the runners that the gateway calls.
+        wake_hold_s: Seconds that a request waits for a first replica, where runners scale to zero.
+    """
+
+    def __init__(
+        self, model: ResolvedModel, addresses: list[str], secret: str | None, wake_hold_s: float = 0.0
+    ) -> None:
+        self.model = model
+        self.replicas: dict[str, Replica] = {}
+        self._names = [address for address in addresses if _needs_resolving(address)]
+        self._fixed = [address for address in addresses if not _needs_resolving(address)]
+        self._secret = secret
+        self._wake_hold_s = wake_hold_s
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._lost = 0
+        self.metadata: dict[str, Any] = {}
+
+    async def start(self) -> None:
+        """Connect to the replicas."""
+        self._update(set(self._fixed))
+        metrics.IN_FLIGHT.labels(self.model.name).set(0)
+        metrics.RUNNER_UP.labels(self.model.name).set(0)
+        if self._names:
+            self._task = asyncio.create_task(self._keep_resolving(), name=f"resolve {self.model.name}")
+
+    async def close(self) -> None:
+        """Disconnect from all."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.gather(*(replica.close() for replica in self.replicas.values()))
+
+    async def _keep_resolving(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            found = set(self._fixed)
+            for name in self._names:
+                parsed = urlparse(name)
+                try:
+                    infos = await loop.getaddrinfo(parsed.hostname, parsed.port, type=socket.SOCK_STREAM)
+                except socket.gaierror:
+                    continue  # no address: scaled to zero, or not started yet
+                for *_, address in infos:
+                    host = f"[{address[0]}]" if ":" in str(address[0]) else str(address[0])
+                    found.add(f"{parsed.scheme}://{host}:{parsed.port}")
+            self._update(found)
+            await asyncio.sleep(_RESOLVE_S)
+
+    def _update(self, addresses: set[str]) -> None:
+        for address in addresses - self.replicas.keys():
+            replica = Replica(address, self._secret, self._on_change)
+            self.replicas[address] = replica
+            replica.start()
+        for address in self.replicas.keys() - addresses:
+            replica = self.replicas[address]
+            if replica.in_flight == 0 and not replica.status:
+                del self.replicas[address]
+                # the task ends by itself; closing it is not worth waiting for here
+                task = asyncio.create_task(replica.close())
+                task.add_done_callback(lambda _: None)
+                self._on_change()
+
+    def _on_change(self) -> None:
+        lost = sum(replica.losses for replica in self.replicas.values())
+        if lost > self._lost:
+            metrics.RUNNER_RESTARTS.labels(self.model.name).inc(lost - self._lost)
+            self._lost = lost
+        metrics.RUNNER_UP.labels(self.model.name).set(sum(replica.ready for replica in self.replicas.values()))
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    @property
+    def state(self) -> tuple[str, str | None]:
+        """State of the model and, when it is not ready, the reason."""
+        states = {replica.state: replica for replica in self.replicas.values()}
+        for state in ("ready", "starting", "failed", "draining"):
+            if state in states:
+                return state if state != "draining" else "down", states[state].status.get("reason")
+        if self._names and not self.replicas and self.model.deployment.min_replicas == 0:
+            return "idle", "scaled to zero; a request wakes it"
+        losses = f", lost {self._lost} times" if self._lost else ""
+        return "down", f"no runner process answers{losses}"
+
+    async def wait_for_change(self, timeout_s: float) -> None:
+        """Return when a state changed, or after ``timeout_s`` seconds."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    def _ranked(self, digest: str | None) -> list[Replica]:
+        ready = [replica for replica in self.replicas.values() if replica.ready]
+        if digest is None:
+            return sorted(ready, key=lambda replica: replica.in_flight)
+        ranked = sorted(
+            ready,
+            key=lambda replica: hashlib.blake2b(f"{digest} {replica.address}".encode(), digest_size=8).digest(),
+            reverse=True,
+        )
+        load = sum(replica.in_flight for replica in ready) + 1
+        bound = math.ceil(_LOAD_BOUND * load / max(1, len(ready)))
+        return sorted(ranked, key=lambda replica: replica.in_flight >= bound)  # stable: rank decides within
+
+    async def _candidates(self, digest: str | None) -> list[Replica]:
+        give_up = time.monotonic() + self._wake_hold_s
+        while not (ranked := self._ranked(digest)):
+            state, reason = self.state
+            left = give_up - time.monotonic()
+            if left <= 0 or state == "failed":
+                raise Unavailable(f"model {self.model.name!r} is not ready: {reason}", retry_after_s=2)
+            await self.wait_for_change(min(left, 1.0))
+        return ranked
+
+    async def predict(self, plain: dict[str, Any], digest: str | None, timeout_s: float) -> dict[str, Any]:
+        """Answer one request with one of the replicas; ``digest`` names the image, so that clicks on it stay together.
+
+        Raises:
+            PixanoError: What went wrong, for the caller.
+        """
+        with metrics.IN_FLIGHT.labels(self.model.name).track_inprogress():
+            for replica in (await self._candidates(digest))[:2]:
+                try:
+                    async with asyncio.timeout(timeout_s + 5):  # the runner's own deadline comes first
+                        answer = await replica.predict(plain, timeout_s)
+                except NotReached:
+                    continue
+                except TimeoutError:
+                    raise TimedOut("the model took longer than its time limit") from None
+                self._observe(answer)
+                return answer
+        raise Unavailable(f"model {self.model.name!r} cannot be reached", retry_after_s=2)
+
+    async def stream(
+        self, plain: dict[str, Any], digest: str | None, timeout_s: float
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """Answer one request with one of the replicas, message by message.
+
+        Raises:
+            PixanoError: What went wrong, for the caller.
+        """
+        with metrics.IN_FLIGHT.labels(self.model.name).track_inprogress():
+            for replica in (await self._candidates(digest))[:2]:
+                try:
+                    async with contextlib.aclosing(replica.stream(plain, timeout_s)) as messages:
+                        async for message in messages:
+                            yield message
+                    return
+                except NotReached:
+                    continue
+        raise Unavailable(f"model {self.model.name!r} cannot be reached", retry_after_s=2)
+
+    def _observe(self, answer: dict[str, Any]) -> None:
+        name = self.model.name
+        metrics.QUEUE_SECONDS.labels(name).observe(answer.get("queue_seconds", 0.0))
+        metrics.MODEL_SECONDS.labels(name).observe(answer.get("model_seconds", 0.0))
+        metrics.BATCH_SIZE.labels(name).observe(answer.get("batch_size", 1))
+
+
+def _needs_resolving(address: str) -> bool:
+    parsed = urlparse(address)
+    if parsed.scheme not in ("http", "https"):
+        return False
+    try:
+        ipaddress.ip_address(parsed.hostname or "")
+    except ValueError:
+        return True
+    return False

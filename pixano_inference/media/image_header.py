@@ -1,0 +1,60 @@
+"""What the first bytes of an image tell: a look that costs nothing, before anything is queued or decoded."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+from PIL import Image, UnidentifiedImageError
+
+from pixano_inference.errors import InvalidInput, TooLarge
+
+from .images import FORMATS, MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE
+
+
+def check_image_header(
+    data: bytes | memoryview,
+    *,
+    max_pixels: int = MAX_IMAGE_PIXELS,
+    max_side: int = MAX_IMAGE_SIDE,
+    location: tuple[str | int, ...] = (),
+) -> tuple[int, int]:
+    """Return width and height of an image, from its header alone; no pixel is decoded.
+
+    Args:
+        data: The encoded image.
+        max_pixels: Largest width × height.
+        max_side: Largest width or height.
+        location: Field of the request that holds the image, for the error.
+
+    Raises:
+        InvalidInput: The bytes do not begin as an image of an accepted format does.
+        TooLarge: The image has more pixels than allowed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                width, height = image.size
+    except UnidentifiedImageError:
+        raise InvalidInput(
+            f"the image cannot be decoded: its format is none of {', '.join(FORMATS)}",
+            code="image_format",
+            location=location or None,
+        ) from None
+    except Exception:
+        # parsers of headers raise nearly anything on hostile bytes, in words that are not for the caller
+        raise InvalidInput(
+            "the image cannot be decoded: its data is damaged or cut short",
+            code="image_data",
+            location=location or None,
+        ) from None
+    if width < 1 or height < 1:
+        raise InvalidInput("the image has no pixels", code="image_data", location=location or None)
+    if max(width, height) > max_side or width * height > max_pixels:
+        raise TooLarge(
+            f"the image has {width} × {height} pixels; allowed are {max_side} per side and {max_pixels} in all",
+            code="image_pixels",
+            location=location or None,
+        )
+    return width, height

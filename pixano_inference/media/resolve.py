@@ -1,0 +1,127 @@
+"""From what a request says to bytes: data URIs, URLs and paths, under one policy."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp.abc import AbstractResolver
+
+from pixano_inference.configs.server_settings import ServerSettings
+from pixano_inference.errors import InvalidInput
+from pixano_inference.schemas.media_bytes import ImageBytes, VideoBytes
+
+from .data_uri import decode_data_uri
+from .fetch import UrlFetcher
+from .files import MediaRoots
+from .image_header import check_image_header
+
+_MIB = 1024 * 1024
+_THREAD_FROM = 256 * 1024
+"""Characters of a data URI from which decoding and hashing leave the event loop."""
+
+Location = tuple[str | int, ...]
+
+
+class MediaResolver:
+    """Turns the image and video references of requests into bytes, with their digests.
+
+    One resolver serves all requests of a gateway process; it keeps connections to image servers open.
+
+    Args:
+        settings: Limits, media roots and the URL policy.
+        dns: Resolves the names in URLs; null is the system's resolver.
+    """
+
+    def __init__(self, settings: ServerSettings, dns: AbstractResolver | None = None) -> None:
+        self._settings = settings
+        self._roots = MediaRoots(settings.media_roots)
+        self._fetcher = UrlFetcher(
+            settings.allowed_hosts,
+            timeout_s=settings.fetch_timeout_s,
+            max_redirects=settings.fetch_redirects,
+            resolver=dns,
+        )
+
+    async def image(self, reference: str, location: Location = ()) -> ImageBytes:
+        """Return the bytes of an image, whose header has been looked at; nothing is decoded.
+
+        Args:
+            reference: ``data:`` URI, http(s) URL, or path below a media root.
+            location: Field of the request that holds the reference, for the error.
+
+        Raises:
+            InvalidInput: The reference is refused, cannot be read, or holds no image.
+            TooLarge: The image has more bytes or pixels than allowed.
+        """
+        limit = int(self._settings.max_media_mb * _MIB)
+        if (scheme := _scheme(reference)) == "data":
+            if len(reference) < _THREAD_FROM:
+                return self._named(decode_data_uri(reference, location), location)
+            return await asyncio.to_thread(lambda: self._named(decode_data_uri(reference, location), location))
+        if scheme is not None:
+            data = await self._fetch(reference, scheme, limit, location)
+            return await asyncio.to_thread(self._named, data, location)
+        return await asyncio.to_thread(lambda: self._named(self._roots.read(reference, limit, location), location))
+
+    async def video(self, reference: str, location: Location = ()) -> VideoBytes | list[ImageBytes]:
+        """Return the bytes of a video file, or of the frames of a folder in natural order of their names.
+
+        Args:
+            reference: ``data:`` URI, http(s) URL, or path below a media root.
+            location: Field of the request that holds the reference, for the error.
+
+        Raises:
+            InvalidInput: The reference is refused, cannot be read, or the folder holds no images.
+            TooLarge: The video has more bytes or frames than allowed.
+        """
+        limit = int(self._settings.max_video_mb * _MIB)
+        if (scheme := _scheme(reference)) == "data":
+            return await asyncio.to_thread(lambda: VideoBytes(decode_data_uri(reference, location)))
+        if scheme is not None:
+            data = await self._fetch(reference, scheme, limit, location)
+            return await asyncio.to_thread(VideoBytes, data)
+        return await asyncio.to_thread(self._read_video, reference, limit, location)
+
+    def check_upload(self, data: bytes | memoryview, location: Location = ()) -> ImageBytes:
+        """Name an uploaded image by its digest after a look at its header.
+
+        Raises:
+            InvalidInput: The bytes are no image.
+            TooLarge: The image has more pixels than allowed.
+        """
+        return self._named(data, location)
+
+    async def aclose(self) -> None:
+        """Close the connections to image servers."""
+        await self._fetcher.aclose()
+
+    async def _fetch(self, reference: str, scheme: str, limit: int, location: Location) -> bytes:
+        if scheme not in ("http", "https"):
+            raise InvalidInput(
+                "a medium is a data URI, an http(s) URL, or a path below a media root",
+                code="media_scheme",
+                location=location or None,
+            )
+        if not self._settings.fetch_urls:
+            raise InvalidInput("this server fetches no URLs", code="media_url", location=location or None)
+        return await self._fetcher.fetch(reference, limit, location)
+
+    def _named(self, data: bytes | memoryview, location: Location) -> ImageBytes:
+        check_image_header(data, max_pixels=self._settings.max_image_pixels, location=location)
+        return ImageBytes(data)
+
+    def _read_video(self, reference: str, limit: int, location: Location) -> VideoBytes | list[ImageBytes]:
+        content = self._roots.read_video(reference, limit, self._settings.max_frames, location)
+        if isinstance(content, bytes):
+            return VideoBytes(content)
+        return [self._named(frame, (*location, index)) for index, frame in enumerate(content)]
+
+
+def _scheme(reference: str) -> str | None:
+    """Return the scheme of a URI in lower case, or null for what can only be a path."""
+    head, colon, rest = reference.partition(":")
+    scheme = head.strip().lower()
+    if scheme == "data":
+        return scheme if colon else None
+    # a path may hold a colon; "scheme:" alone, without slashes, is refused as a path if it is none
+    return scheme if colon and rest.startswith(("//", "\\\\", "/\\", "\\/")) else None

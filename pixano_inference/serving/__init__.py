@@ -1,0 +1,1 @@
+"""From a model set to BentoML services: the gateway, and a runner per model."""

@@ -1,0 +1,126 @@
+"""The Bento services of a model set.
+
+Bento starts the processes and supervises them. The data does not go through its dependency calls (pickle, recycled
+sessions, no cancellation) but over the binary protocol, mounted beside Bento's own endpoints; ``depends()`` is there
+so that one ``bentoml serve`` starts everything.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import bentoml
+
+from pixano_inference.configs.server_settings import ServerSettings, server_settings
+from pixano_inference.errors import ConfigError
+from pixano_inference.gateway.app import create_app
+from pixano_inference.gateway.state import GatewayState
+from pixano_inference.model_sets import ModelSet, ResolvedModel, default_config
+from pixano_inference.model_sets.loader import resolve
+from pixano_inference.runner.app import RunnerApp
+from pixano_inference.runner.host import ModelHost
+
+from .draining import drain_on_signal
+from .environment import prepare_environment
+from .logs import configure_logging
+from .strict import report_when_loaded
+
+ROLE_VARIABLE = "PIXANO_ROLE"
+"""``all`` (the default), ``gateway``, or ``runner:<model>``: what this process and its children are."""
+
+GATEWAY_NAME = "gateway"
+_NO_LIMIT_S = 7 * 24 * 3600
+
+_quiet: dict[str, Any] = {
+    # our own metrics, log and limits apply; Bento's would be paid for a second time on every request
+    "metrics": {"enabled": False},
+    "logging": {"access": {"enabled": False}},
+    "traffic": {"timeout": _NO_LIMIT_S},
+    "workers": 1,
+}
+
+
+def current_model_set() -> ModelSet:
+    """Return the set that this process serves: its parent's, or the default one.
+
+    Raises:
+        ConfigError: The config file is wrong.
+    """
+    model_set = ModelSet.stored()
+    if model_set is None:
+        model_set = resolve(default_config())
+        model_set.store()
+    return model_set
+
+
+def runner_service(model: ResolvedModel, model_set: ModelSet, settings: ServerSettings, replica: int = 0) -> Any:
+    """Make the Bento service that runs one replica of ``model``."""
+    host = ModelHost(model, model_set)
+    app = RunnerApp(host, settings.runner_secret)
+
+    async def start(self: object) -> None:
+        configure_logging(model.name)
+        drain_on_signal(host, app)
+        await host.start()
+
+    async def stop(self: object) -> None:
+        await host.close()
+
+    name = model.replica_service_name(replica)
+    body = {"start": bentoml.on_startup(start), "stop": bentoml.on_shutdown(stop), "__module__": __name__}
+    cls = bentoml.asgi_app(app, path="/rpc")(type(name, (), body))
+    resources: dict[str, Any] = {"cpu": str(model.deployment.num_cpus)}
+    if model.deployment.num_gpus > 0:
+        resources["gpu"] = (
+            model.deployment.num_gpus if model.deployment.num_gpus < 1 else int(model.deployment.num_gpus)
+        )
+    if model.deployment.memory_mb:
+        resources["memory"] = f"{model.deployment.memory_mb}Mi"
+    return bentoml.service(name=name, resources=resources, **_quiet)(cls)
+
+
+def gateway_service(model_set: ModelSet, settings: ServerSettings, runners: list[Any]) -> Any:
+    """Make the Bento service that speaks the HTTP contract."""
+    state = GatewayState(model_set, settings)
+
+    async def start(self: object) -> None:
+        configure_logging(GATEWAY_NAME)
+        await state.start()
+        report_when_loaded(state)
+
+    async def stop(self: object) -> None:
+        await state.close()
+
+    body: dict[str, Any] = {
+        "start": bentoml.on_startup(start),
+        "stop": bentoml.on_shutdown(stop),
+        "__module__": __name__,
+    }
+    for index, runner in enumerate(runners):
+        body[f"runner_{index}"] = bentoml.depends(runner)
+    cls = bentoml.asgi_app(create_app(state), path="/")(type("Gateway", (), body))
+    return bentoml.service(name=GATEWAY_NAME, **_quiet)(cls)
+
+
+def make_service() -> Any:
+    """Make the service of this process's role, its runners included when it is everything.
+
+    Raises:
+        ConfigError: The config file or the role is wrong.
+    """
+    prepare_environment()
+    settings, model_set = server_settings(), current_model_set()
+    role = os.environ.get(ROLE_VARIABLE, "all")
+    if role.startswith("runner:"):
+        return runner_service(model_set.model(role.removeprefix("runner:")), model_set, settings)
+    if role == "gateway":
+        return gateway_service(model_set, settings, [])
+    if role != "all":
+        raise ConfigError(f"{ROLE_VARIABLE} must be all, gateway or runner:<model>, got {role!r}")
+    runners = [
+        runner_service(model, model_set, settings, replica)
+        for model in model_set.models
+        for replica in range(model.local_replicas)
+    ]
+    return gateway_service(model_set, settings, runners)
