@@ -1,6 +1,7 @@
 """Drawn scenes of coloured, named shapes: what the demo detector and the demo VLM learn from and are measured on.
 
-A scene is one to five shapes that do not overlap ("red circle", "blue star", ...) on a plain or lightly textured ground.
+A scene is one to five shapes that do not overlap ("red circle", "blue star", ...) on a plain or lightly textured
+ground.
 Every pixel comes from the random generator that is passed in, so a seed names a scene for good.
 """
 
@@ -139,7 +140,7 @@ def _outline(shape: str, angle: float) -> npt.NDArray[np.float64]:
 
 
 def _ground(rng: np.random.Generator, size: int, texture: bool) -> npt.NDArray[np.uint8]:
-    """A greyish, plain or gently graded ground [size, size, 3]: no saturated colour that a shape could be mistaken for."""
+    """A greyish ground [size, size, 3], plain or gently graded: no colour that a shape could be mistaken for."""
     base = float(rng.uniform(10, 245)) + rng.uniform(-12, 12, size=3)
     ground = np.broadcast_to(base, (size, size, 3)).astype(np.float64)
     if texture and rng.random() < 0.5:

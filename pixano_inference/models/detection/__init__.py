@@ -1,0 +1,1 @@
+"""Detectors: class names in, boxes out."""
