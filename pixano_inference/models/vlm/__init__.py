@@ -1,0 +1,1 @@
+"""Vision-language models: transformers' own families, and vLLM."""
