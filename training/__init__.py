@@ -1,0 +1,1 @@
+"""Scripts that draw data and train the bundled demo checkpoints. Not imported by the server."""
