@@ -65,14 +65,10 @@ class MediaRoots:
             TooLarge: There are more bytes or frames than allowed.
         """
         root, parts = self._locate(reference, location)
-        with _refused_alike(location):
-            try:
-                with _opened(root, parts, _FILE) as descriptor:
-                    if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
-                        return _content(descriptor, limit, location)
-                    return _frames(descriptor, limit, max_frames, location)
-            except IsADirectoryError:
-                raise _refusal(location) from None
+        with _refused_alike(location), _opened(root, parts, _FILE) as descriptor:
+            if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                return _content(descriptor, limit, location)
+            return _frames(descriptor, limit, max_frames, location)
 
     def _locate(self, reference: str, location: Location) -> tuple[Path, tuple[str, ...]]:
         if not self._roots:
