@@ -41,12 +41,12 @@ def names() -> Names:
     )
 
 
-def fetcher(dns: Names | None = None, **options: float) -> UrlFetcher:
-    return UrlFetcher(["images.test"], resolver=dns or names(), timeout_s=options.get("timeout_s", 5.0))
+def fetcher(timeout_s: float = 5.0) -> UrlFetcher:
+    return UrlFetcher(["images.test"], resolver=names(), timeout_s=timeout_s)
 
 
-async def refusal(url: str, **options: float) -> str:
-    one = fetcher(**options)
+async def refusal(url: str, timeout_s: float = 5.0) -> str:
+    one = fetcher(timeout_s)
     try:
         with pytest.raises(InvalidInput) as caught:
             await one.fetch(url, LIMIT, ("body", "image"))
