@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal, cast
 
 from fastapi import APIRouter
@@ -33,7 +34,8 @@ async def read_upload(state: GatewayState, request: Request, schemas: Capability
     """
     name = cast(Literal["image", "frames"], schemas.uploads)
     metadata, parts = await read_multipart(request, state.settings, files=name)
-    media = [state.media.check_upload(part, ("body", name)) for part in parts]
+    # hashing hundreds of megabytes must not hold up the event loop
+    media = await asyncio.to_thread(lambda: [state.media.check_upload(part, ("body", name)) for part in parts])
     extra = {"image": media[0]} if name == "image" else {"video": media}
     return parse_metadata(metadata, schemas.request, extra)
 
