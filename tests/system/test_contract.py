@@ -268,7 +268,7 @@ def test_no_port_reads_pickle(plain_server: Server, http: httpx.Client) -> None:
         headers = {"Content-Type": content_type}
         assert http.post("/inference/segmentation/", content=body, headers=headers).status_code == 415
     sockets = [
-        connection.laddr
+        str(connection.laddr)
         for pid in plain_server.runner_pids("disk")
         for connection in psutil.Process(pid).net_connections("unix")
         if str(connection.laddr).endswith(".sock")
