@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as functional
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import Sam2Model
@@ -101,8 +101,8 @@ def dense_loss(heads: nn.ModuleList, levels: list[torch.Tensor], dense: torch.Te
         target = dense[:, step // 2 :: step, step // 2 :: step]
         said = head(level).permute(0, 2, 3, 1)
         inside = target[..., 0]
-        apart = F.smooth_l1_loss(said[..., 1:], target[..., 1:], reduction="none", beta=0.05).sum(-1)
-        total = total + F.binary_cross_entropy_with_logits(said[..., 0], inside)
+        apart = functional.smooth_l1_loss(said[..., 1:], target[..., 1:], reduction="none", beta=0.05).sum(-1)
+        total = total + functional.binary_cross_entropy_with_logits(said[..., 0], inside)
         total = total + 4 * (apart * inside).sum() / inside.sum().clamp(min=1)
     return total
 
@@ -120,7 +120,7 @@ def mask_loss(logits: torch.Tensor, iou: torch.Tensor, truth: torch.Tensor) -> t
     """
     rows = torch.arange(len(logits))
     target = truth[:, None].float()
-    coarse = F.avg_pool2d(target, 4)
+    coarse = functional.avg_pool2d(target, 4)
     with torch.no_grad():
         hard, on = (logits > 0).float(), (coarse > 0.5).float()
         overlap = (hard * on).sum((2, 3))
@@ -129,10 +129,10 @@ def mask_loss(logits: torch.Tensor, iou: torch.Tensor, truth: torch.Tensor) -> t
         dice = 2 * (soft * coarse).sum((2, 3)) / (soft.sum((2, 3)) + coarse.sum((2, 3)))
         best = dice[:, 1:].argmax(1) + 1
     chosen = torch.stack([logits[:, 0], logits[rows, best]], 1)
-    fine = F.interpolate(chosen, scale_factor=2, mode="bilinear", align_corners=False)
-    wanted = F.avg_pool2d(target, 2).expand_as(fine)
+    fine = functional.interpolate(chosen, scale_factor=2, mode="bilinear", align_corners=False)
+    wanted = functional.avg_pool2d(target, 2).expand_as(fine)
     chance = fine.sigmoid()
-    cross = F.binary_cross_entropy_with_logits(fine, wanted, reduction="none")
+    cross = functional.binary_cross_entropy_with_logits(fine, wanted, reduction="none")
     focal = ((chance - wanted).abs().pow(1.5) * cross).mean((2, 3))
     overlap = 2 * (chance * wanted).sum((2, 3)) + 1
     dice_loss = 1 - overlap / (chance.sum((2, 3)) + wanted.sum((2, 3)) + 1)
@@ -145,7 +145,8 @@ def correction(logits: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor,
     """One click per row on the error of a mask: positive where it misses, negative where it spills.
 
     Args:
-        logits: [rows, 64, 64]. truth: bool [rows, 256, 256].
+        logits: [rows, 64, 64].
+        truth: bool [rows, 256, 256].
 
     Returns:
         Points [rows, 1, 2] and labels [rows, 1]. A faultless mask gets a click inside the object.
@@ -205,7 +206,7 @@ class Trainer:
             kind = torch.tensor([[2, 3]] if corner else [[1]], dtype=torch.int32).expand(len(place), -1)
             logits, iou, score = decode(self.model, rows, place, kind)
             loss, best = mask_loss(logits, iou, truth)
-            total = total + loss - 0.05 * F.logsigmoid(score).mean()
+            total = total + loss - 0.05 * functional.logsigmoid(score).mean()
             if refine:
                 index = torch.where(torch.rand(len(best)) < 0.5, best, torch.zeros_like(best))
                 earlier = logits.detach()[torch.arange(len(best)), index]

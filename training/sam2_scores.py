@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as functional
 from transformers import Sam2Model
 
 from training.sam2_architecture import decode, encode, normalize
@@ -15,14 +15,12 @@ from training.scenes import draw_scene, mask_box, random_click
 
 def _iou(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """IoU of upsampled logits [rows, masks, 64, 64] with bool [rows, 256, 256]: [rows, masks]."""
-    masks = F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False) > 0
+    masks = functional.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False) > 0
     both = (masks & truth[:, None]).sum((2, 3))
     return both / (masks | truth[:, None]).sum((2, 3)).clamp(min=1)
 
 
-def refining_click(
-    mask: np.ndarray, truth: np.ndarray, rng: np.random.Generator
-) -> tuple[tuple[int, int], int]:
+def refining_click(mask: np.ndarray, truth: np.ndarray, rng: np.random.Generator) -> tuple[tuple[int, int], int]:
     """The next click of a careful annotator: inside the larger of what is missing and what is too much.
 
     Returns:
@@ -64,7 +62,7 @@ def image_scores(model: Sam2Model, seeds: Iterable[int]) -> dict[str, float]:
         corners = torch.tensor([[2, 3]], dtype=torch.int32).expand(count, -1)
         found["box"].append(_iou(decode(model, rows, boxes, corners)[0], truth)[:, 1:].amax(1))
         earlier = logits[torch.arange(count), iou[:, 1:].argmax(1) + 1][:, None]
-        masks = F.interpolate(earlier, size=truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0
+        masks = functional.interpolate(earlier, size=truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0
         second = [refining_click(m.numpy(), t.numpy(), rng) for m, t in zip(masks, truth, strict=True)]
         points = torch.cat([clicks, torch.tensor([[p] for p, _ in second], dtype=torch.float32)], 1)
         signs = torch.cat([ones, torch.tensor([[s] for _, s in second], dtype=torch.int32)], 1)
