@@ -10,9 +10,10 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pixano_inference.errors import Canceled, PixanoError, to_wire
 from pixano_inference.protocol.messages import MEDIA_TYPE, ProtocolError, decode, encode
@@ -29,7 +30,7 @@ HEARTBEAT_S = 2.0
 class RunnerApp:
     """Answers ``POST /predict``, ``POST /stream`` and ``GET /watch`` below its mount point.
 
-    Nothing but msgpack is read (415), and only callers that know the secret are answered (403).
+    Only callers that know the secret are answered (403).
     """
 
     def __init__(self, host: ModelHost, secret: str | None) -> None:
@@ -56,8 +57,6 @@ class RunnerApp:
             ("POST", "/stream"): self._stream,
             ("GET", "/watch"): self._watch,
         }
-        if request.method == "POST" and request.headers.get("content-type", "").split(";")[0] != MEDIA_TYPE:
-            return PlainTextResponse(f"only {MEDIA_TYPE} is read here\n", status_code=415)
         route = routes.get((request.method, path))
         if route is None:
             return PlainTextResponse("not found\n", status_code=404)
@@ -129,6 +128,23 @@ class RunnerApp:
                 self._watchers -= 1
 
         return StreamingResponse(states(), media_type=MEDIA_TYPE)
+
+
+class RefuseOtherBodies:
+    """ASGI middleware around the whole port: nothing that is not msgpack is read, Bento's pickle least of all."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
+            kind = Headers(scope=scope).get("content-type", "").split(";")[0]
+            if kind != MEDIA_TYPE:
+                refusal = PlainTextResponse(f"only {MEDIA_TYPE} is read here\n", status_code=415)
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 async def _disconnected(request: Request) -> None:

@@ -18,7 +18,7 @@ from pixano_inference.gateway.app import create_app
 from pixano_inference.gateway.state import GatewayState
 from pixano_inference.model_sets import ModelSet, ResolvedModel, default_config
 from pixano_inference.model_sets.loader import resolve
-from pixano_inference.runner.app import RunnerApp
+from pixano_inference.runner.app import RefuseOtherBodies, RunnerApp
 from pixano_inference.runner.host import ModelHost
 
 from .draining import drain_on_signal
@@ -77,7 +77,9 @@ def runner_service(model: ResolvedModel, model_set: ModelSet, settings: ServerSe
         )
     if model.deployment.memory_mb:
         resources["memory"] = f"{model.deployment.memory_mb}Mi"
-    return bentoml.service(name=name, resources=resources, **_quiet)(cls)
+    service = bentoml.service(name=name, resources=resources, **_quiet)(cls)
+    service.add_asgi_middleware(RefuseOtherBodies)
+    return service
 
 
 def gateway_service(model_set: ModelSet, settings: ServerSettings, runners: list[Any]) -> Any:
