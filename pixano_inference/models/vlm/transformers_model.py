@@ -67,8 +67,9 @@ class TransformersVLMModel(VLMModel):
         try:
             processor = AutoProcessor.from_pretrained(params.path, **source, **params.processor_kwargs)
         except ImportError as error:
+            reason = str(error).strip().splitlines()[0]
             raise ConfigError(
-                f"the processor of {params.path} needs a package that is not installed: {error}"
+                f"the processor of {params.path} needs a package that is not installed: {reason}"
             ) from error
         self._tokenizer = getattr(processor, "tokenizer", processor)
         self._tokenizer.padding_side = "left"  # answers of a batch all begin at the right end

@@ -217,3 +217,20 @@ def test_metadata_tells_what_runs(load: Load) -> None:
         "dtype": "float32",
         "device": "cpu",
     }
+
+
+def test_a_processor_without_its_package_stops_the_start_and_names_it(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Callable[[str], Path]
+) -> None:
+    from transformers import AutoProcessor
+
+    from pixano_inference.models.vlm.transformers_model import TransformersVLMModel
+
+    def missing(*_: Any, **__: Any) -> None:
+        raise ImportError("\nQwen2VLVideoProcessor requires the Torchvision library.\nSee elsewhere.")
+
+    monkeypatch.setattr(AutoProcessor, "from_pretrained", missing)
+    params = TransformersVLMParams(path=str(checkpoint("llava")), device="cpu")
+    model = TransformersVLMModel(ModelConfig(name="x", model_class="TransformersVLMModel", model_params=params))
+    with pytest.raises(ConfigError, match=r"not installed: Qwen2VLVideoProcessor requires the Torchvision library\.$"):
+        model.load_model()
