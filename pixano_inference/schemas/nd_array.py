@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 Float32Array = npt.NDArray[np.float32]
 
+_LARGEST = 3.4028235e38
+Float32 = Annotated[FiniteFloat, Field(ge=-_LARGEST, le=_LARGEST)]
+"""A number that float32 can hold."""
+
 
 class NDArrayFloat(Schema):
     """A float32 array as a flat list and its shape.
@@ -35,7 +39,7 @@ class NDArrayFloat(Schema):
         shape: Positive sizes; their product is the number of values.
     """
 
-    values: list[FiniteFloat]
+    values: list[Float32]
     shape: list[int] = Field(min_length=0)
     _array: Float32Array | None = PrivateAttr(default=None)
 

@@ -44,18 +44,31 @@ class Readiness(Schema):
 
 
 class Settings(Schema):
-    """Answer of ``GET /app/settings/``; no field is ever null."""
+    """Answer of ``GET /app/settings/``; no field is ever null.
 
-    app_name: str
-    app_version: str
-    app_description: str
-    num_cpus: int
-    num_gpus: int
-    num_nodes: int
-    gpus_used: float
-    gpu_to_model: dict[str, str]
-    models: list[str]
-    models_to_capability: dict[str, str]
+    Attributes:
+        app_name: Name of the server.
+        app_version: Its version.
+        app_description: One line about it.
+        num_cpus: CPU cores of all nodes.
+        num_gpus: GPUs of all nodes.
+        num_nodes: Machines.
+        gpus_used: Sum of what the deployed models hold; a model may hold a fraction.
+        gpu_to_model: GPU index to the name of the model on it.
+        models: Names of the deployed models.
+        models_to_capability: Name of each model to its capability.
+    """
+
+    app_name: str = "Pixano Inference"
+    app_version: str = ""
+    app_description: str = ""
+    num_cpus: int = 0
+    num_gpus: int = 0
+    num_nodes: int = 1
+    gpus_used: float = 0.0
+    gpu_to_model: dict[str, str] = {}
+    models: list[str] = []
+    models_to_capability: dict[str, str] = {}
 
 
 class ModelInfo(Schema):

@@ -94,7 +94,10 @@ class TrackingInput(Schema):
     @classmethod
     def _frames_of_keyframes(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("frame_indexes") is None and isinstance(data.get("keyframes"), list):
-            frames = [item.get("frame_index") if isinstance(item, dict) else None for item in data["keyframes"]]
+            frames = [
+                item.get("frame_index") if isinstance(item, dict) else getattr(item, "frame_index", None)
+                for item in data["keyframes"]
+            ]
             return {**data, "frame_indexes": frames} if None not in frames else data
         return data
 
