@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 
 from pixano_inference import __version__
 
-from . import errors, openapi, routes_inference, routes_service
+from . import errors, openapi, routes_inference, routes_service, routes_stream
 from .middleware import GatewayMiddleware
 from .routes_service import APP_DESCRIPTION, APP_NAME
 from .state import GatewayState
@@ -26,6 +26,7 @@ def create_routes(state: GatewayState) -> FastAPI:
     openapi.install(app)
     app.include_router(routes_service.make_router(state))
     app.include_router(routes_inference.make_router(state))
+    app.include_router(routes_stream.make_router(state))
     return app
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -54,10 +55,11 @@ class PreparedRequest:
         answer = await self.pool.predict(self.plain, self.digest, self.timeout_s)
         return self.envelope(answer.get("metadata"), answer.get("data"))
 
-    async def messages(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield the runner's messages of a streaming answer."""
-        async for message in self.pool.stream(self.plain, self.digest, self.timeout_s):
-            yield message
+    async def messages(self) -> AsyncGenerator[dict[str, Any]]:
+        """Yield the runner's messages of a streaming answer: ``started``, then ``piece``s, then ``done``."""
+        async with contextlib.aclosing(self.pool.stream(self.plain, self.digest, self.timeout_s)) as messages:
+            async for message in messages:
+                yield message
 
     def envelope(self, metadata: Any, data: Any) -> dict[str, Any]:
         """Put an answer into its envelope."""

@@ -168,7 +168,7 @@ class Replica:
         async with self._post("stream", body) as response:
             if response.status != 200:
                 self._message(response, await response.read())
-            async for message in unpack(response.content.iter_any()):
+            async for message in unpack(self._chunks(response)):
                 error = message.get("error")
                 if isinstance(error, dict):
                     raise from_wire(error)
@@ -176,6 +176,23 @@ class Replica:
                 if message.get("done"):
                     return
             raise Unavailable("the model's process ended while it worked on the request", code="runner_lost")
+
+    async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        # A model may think for long between two pieces. A machine that vanished says nothing either, but its watch
+        # has ended: without this look a stream from it would wait for ever.
+        while True:
+            try:
+                async with asyncio.timeout(_SILENCE_S):
+                    chunk = await response.content.readany()
+            except TimeoutError:
+                if self.status:
+                    continue
+                raise Unavailable(
+                    "the model's process cannot be reached any more", retry_after_s=2, code="runner_lost"
+                ) from None
+            if not chunk:
+                return
+            yield chunk
 
     def _message(self, response: aiohttp.ClientResponse, data: bytes) -> dict[str, Any]:
         if response.content_type != MEDIA_TYPE:

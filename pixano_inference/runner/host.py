@@ -23,7 +23,7 @@ from pixano_inference.schemas import Schema
 from .batcher import Batcher
 from .devices import limit_threads, node_name, visible_gpus
 from .execution import checked, public_error, run_batch
-from .stream import stream_in_thread
+from .stream import STARTED, stream_in_thread
 from .work import Work
 
 logger = logging.getLogger(__name__)
@@ -218,7 +218,7 @@ class ModelHost:
         return plain
 
     async def stream(self, plain: Any, timeout_s: float) -> AsyncGenerator[dict[str, Any]]:
-        """Answer one request piece by piece; the last message has ``done``.
+        """Answer one request piece by piece: ``started`` once the model takes it up, ``piece``s, and ``done`` at last.
 
         Raises:
             PixanoError: Anything that a caller may see.
@@ -232,7 +232,7 @@ class ModelHost:
         work = self._work(model, plain, timeout_s)
         try:
             async for piece in stream_in_thread(predict_stream, work, self._batcher.thread):
-                yield {"piece": to_plain(piece)}
+                yield {"started": True} if piece is STARTED else {"piece": to_plain(piece)}
             yield {"done": True, "metadata": self._metadata(), "queue_seconds": work.queue_seconds}
         except (PixanoError, asyncio.CancelledError) as error:
             if isinstance(error, Canceled) and time.monotonic() >= work.deadline:

@@ -13,6 +13,9 @@ from pixano_inference.models.cancellation import cancel_signal
 
 from .work import AllAbandoned, Work
 
+STARTED = object()
+"""Yielded once, when the model's thread takes the request up; until then it waits in the queue."""
+
 _END = object()
 _AHEAD = 8
 
@@ -20,9 +23,9 @@ _AHEAD = 8
 async def stream_in_thread(
     generate: Callable[[Any], Iterable[Any]], work: Work, thread: ThreadPoolExecutor
 ) -> AsyncIterator[Any]:
-    """Yield what ``generate(work.input)`` yields. The generator runs at most a few pieces ahead of the reader.
+    """Yield :data:`STARTED`, then what ``generate(work.input)`` yields.
 
-    When the reader stops, or the deadline passes, the generator is closed at its next piece or
+    The generator runs at most a few pieces ahead of the reader. When the reader stops, or the deadline passes, the generator is closed at its next piece or
     :func:`~pixano_inference.models.check_canceled`.
 
     Raises:
@@ -42,6 +45,7 @@ async def stream_in_thread(
 
     def run() -> None:
         work.queue_seconds = time.monotonic() - work.queued_at
+        loop.call_soon_threadsafe(pieces.put_nowait, STARTED)
         signal = AllAbandoned([work])
         with cancel_signal(signal):
             iterator = iter(generate(work.input))
@@ -67,7 +71,8 @@ async def stream_in_thread(
             if piece is _END:
                 future.result()
                 return
-            room.release()
+            if piece is not STARTED:
+                room.release()
             yield piece
     finally:
         work.canceled.set()
