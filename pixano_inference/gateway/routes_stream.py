@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
+from starlette.responses import Response
 
 from pixano_inference.errors import ModelFailed
 from pixano_inference.schemas import CAPABILITIES, Capability, FrameMasks, Schema
@@ -109,7 +110,7 @@ def _add_routes(router: APIRouter, state: GatewayState, capability: Capability) 
         methods=["POST"],
         name=f"{capability} stream",
         summary=f"Answer a {capability} request while the answer is made",
-        response_class=NDJSONResponse,
+        response_class=Response,
         response_model=None,
         responses=responses,
         openapi_extra=json_body(schemas.request),
@@ -126,7 +127,7 @@ def _add_routes(router: APIRouter, state: GatewayState, capability: Capability) 
         methods=["POST"],
         name=f"{capability} stream upload",
         summary=f"Answer a {capability} request with uploaded media while the answer is made",
-        response_class=NDJSONResponse,
+        response_class=Response,
         response_model=None,
         responses=responses,
         openapi_extra=multipart_body(schemas.request, schemas.uploads),

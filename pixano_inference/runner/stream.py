@@ -25,8 +25,8 @@ async def stream_in_thread(
 ) -> AsyncIterator[Any]:
     """Yield :data:`STARTED`, then what ``generate(work.input)`` yields.
 
-    The generator runs at most a few pieces ahead of the reader. When the reader stops, or the deadline passes, the generator is closed at its next piece or
-    :func:`~pixano_inference.models.check_canceled`.
+    The generator runs at most a few pieces ahead of the reader. When the reader stops, or the deadline passes, the
+    generator is closed at its next piece or :func:`~pixano_inference.models.check_canceled`.
 
     Raises:
         TimedOut: The deadline passed.
