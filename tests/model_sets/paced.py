@@ -29,6 +29,12 @@ class PacedParams(ModelParams):
     seconds: float = 0.02
 
 
+def seconds(config: ModelConfig) -> float:
+    """Return the pace that a model was configured with."""
+    assert isinstance(config.model_params, PacedParams)
+    return config.model_params.seconds
+
+
 def write_down(**event: object) -> None:
     """Append an event to the file that PACED_LOG names."""
     log = os.environ.get("PACED_LOG")
@@ -62,7 +68,7 @@ class PacedTracker(TrackingModel):
         try:
             for index, frame in enumerate(frames):
                 check_canceled()
-                time.sleep(self.config.model_params.seconds)
+                time.sleep(seconds(self.config))
                 assert isinstance(frame, ImageBytes)
                 if index == 2 and 13 in input.objects_ids:
                     raise RuntimeError("a secret of the model")
@@ -109,7 +115,7 @@ class WordsModel(VLMModel):
         try:
             for word in words:
                 check_canceled()
-                time.sleep(self.config.model_params.seconds)
+                time.sleep(seconds(self.config))
                 if word == "boom":
                     raise RuntimeError("a secret of the model")
                 write_down(event="word", word=word)
