@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 
 import aiohttp
 
-from pixano_inference.errors import PixanoError, Unavailable, from_wire
+from pixano_inference.errors import Overloaded, PixanoError, Unavailable, from_wire
 from pixano_inference.protocol.messages import MEDIA_TYPE, ProtocolError, decode, encode
 from pixano_inference.protocol.streams import unpack
 from pixano_inference.runner.wire_names import SECRET_HEADER
@@ -24,8 +24,16 @@ _SILENCE_S = 8.0
 _RETRY_S = 0.2
 
 
-class NotReached(Exception):
-    """The request did not reach the runner: it is safe to try another one."""
+class NotBegun(Exception):
+    """The model has not begun with the request: it is safe to try another replica.
+
+    Args:
+        reason: What the runner answered instead; null where it was not reached at all.
+    """
+
+    def __init__(self, reason: PixanoError | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Replica:
@@ -131,7 +139,7 @@ class Replica:
             ) as response:
                 yield response
         except aiohttp.ClientConnectorError as error:
-            raise NotReached from error
+            raise NotBegun from error
         except (aiohttp.ClientError, OSError) as error:
             logger.warning("a request was lost with its runner at %s: %s", self.address, error)
             raise Unavailable(
@@ -146,32 +154,30 @@ class Replica:
         """Send one request and return the runner's answer.
 
         Raises:
-            NotReached: The runner could not be reached; nothing was begun.
+            NotBegun: The runner could not be reached, or has no room; nothing was begun.
             PixanoError: What the runner answered instead.
         """
         body = encode({"input": plain, "timeout_s": timeout_s})
         async with self._post("predict", body) as response:
             message = self._message(response, await response.read())
-        error = message.get("error")
-        if isinstance(error, dict):
-            raise from_wire(error)
+        _raise_error(message)
         return message
 
     async def stream(self, plain: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any]]:
         """Send one request and yield the runner's messages.
 
         Raises:
-            NotReached: The runner could not be reached; nothing was begun.
+            NotBegun: The runner could not be reached, or has no room; nothing was begun.
             PixanoError: What the runner answered instead.
         """
         body = encode({"input": plain, "timeout_s": timeout_s})
         async with self._post("stream", body) as response:
             if response.status != 200:
-                self._message(response, await response.read())
+                _raise_error(self._message(response, await response.read()))
+            begun = False
             async for message in unpack(self._chunks(response)):
-                error = message.get("error")
-                if isinstance(error, dict):
-                    raise from_wire(error)
+                _raise_error(message, begun=begun)
+                begun = True
                 yield message
                 if message.get("done"):
                     return
@@ -202,3 +208,14 @@ class Replica:
             return decode(data)
         except ProtocolError as error:
             raise PixanoError("the model's process gave no answer that can be read") from error
+
+
+def _raise_error(message: dict[str, Any], *, begun: bool = False) -> None:
+    fields = message.get("error")
+    if not isinstance(fields, dict):
+        return
+    error = from_wire(fields)
+    # a runner says these two only before it hands a request to its model
+    if isinstance(error, Unavailable | Overloaded) and not begun:
+        raise NotBegun(error)
+    raise error

@@ -14,11 +14,11 @@ from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import urlparse
 
-from pixano_inference.errors import TimedOut, Unavailable
+from pixano_inference.errors import PixanoError, TimedOut, Unavailable
 from pixano_inference.model_sets import ResolvedModel
 
 from . import metrics
-from .replica import NotReached, Replica
+from .replica import NotBegun, Replica
 
 logger = logging.getLogger(__name__)
 
@@ -154,18 +154,20 @@ class RunnerPool:
         Raises:
             PixanoError: What went wrong, for the caller.
         """
+        reason: PixanoError | None = None
         with metrics.IN_FLIGHT.labels(self.model.name).track_inprogress():
             for replica in (await self._candidates(digest))[:2]:
                 try:
                     async with asyncio.timeout(timeout_s + 5):  # the runner's own deadline comes first
                         answer = await replica.predict(plain, timeout_s)
-                except NotReached:
-                    continue
+                except NotBegun as not_begun:
+                    reason = not_begun.reason
                 except TimeoutError:
                     raise TimedOut("the model took longer than its time limit") from None
-                self._observe(answer)
-                return answer
-        raise Unavailable(f"model {self.model.name!r} cannot be reached", retry_after_s=2)
+                else:
+                    self._observe(answer)
+                    return answer
+        raise reason or Unavailable(f"model {self.model.name!r} cannot be reached", retry_after_s=2)
 
     async def stream(
         self, plain: dict[str, Any], digest: str | None, timeout_s: float
@@ -175,6 +177,7 @@ class RunnerPool:
         Raises:
             PixanoError: What went wrong, for the caller.
         """
+        reason: PixanoError | None = None
         with metrics.IN_FLIGHT.labels(self.model.name).track_inprogress():
             for replica in (await self._candidates(digest))[:2]:
                 try:
@@ -182,9 +185,9 @@ class RunnerPool:
                         async for message in messages:
                             yield message
                     return
-                except NotReached:
-                    continue
-        raise Unavailable(f"model {self.model.name!r} cannot be reached", retry_after_s=2)
+                except NotBegun as not_begun:
+                    reason = not_begun.reason
+        raise reason or Unavailable(f"model {self.model.name!r} cannot be reached", retry_after_s=2)
 
     def _observe(self, answer: dict[str, Any]) -> None:
         name = self.model.name

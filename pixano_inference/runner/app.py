@@ -7,7 +7,7 @@ import contextlib
 import functools
 import hmac
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -19,6 +19,7 @@ from pixano_inference.errors import Canceled, PixanoError, to_wire
 from pixano_inference.protocol.messages import MEDIA_TYPE, ProtocolError, decode, encode
 from pixano_inference.protocol.streams import pack
 
+from .batcher import Arrival
 from .host import ModelHost
 from .wire_names import SECRET_HEADER
 
@@ -48,26 +49,36 @@ class RunnerApp:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
-        await (await self._respond(request))(scope, receive, send)
+        with contextlib.ExitStack() as until_answered:
+            response = await self._respond(request, until_answered)
+            await response(scope, receive, send)
 
-    async def _respond(self, request: Request) -> Response:
+    async def _respond(self, request: Request, until_answered: contextlib.ExitStack) -> Response:
         path = request.scope["path"].removeprefix(request.scope.get("root_path", "")).rstrip("/")
-        routes: dict[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {
+        routes: dict[tuple[str, str], Callable[[Request, Arrival], Awaitable[Response]]] = {
             ("POST", "/predict"): self._predict,
             ("POST", "/stream"): self._stream,
-            ("GET", "/watch"): self._watch,
         }
+        is_watch = (request.method, path) == ("GET", "/watch")
         route = routes.get((request.method, path))
-        if route is None:
+        if route is None and not is_watch:
             return PlainTextResponse("not found\n", status_code=404)
         if self._secret is not None and not hmac.compare_digest(
             request.headers.get(SECRET_HEADER, "").encode(), self._secret.encode()
         ):
             return PlainTextResponse("only the gateway may call a runner\n", status_code=403)
+        if route is None:
+            return self._watch()
         try:
-            return await route(request)
+            arrival = self._host.arrive()
+            until_answered.callback(arrival.end)
+            return await route(request, arrival)
         except ClientDisconnect:
             return Response(status_code=499)
+        except ProtocolError as error:
+            return PlainTextResponse(f"{error}\n", status_code=400)
+        except PixanoError as error:
+            return Response(encode({"error": to_wire(error)}), status_code=error.status, media_type=MEDIA_TYPE)
 
     async def _read(self, request: Request) -> tuple[Any, float]:
         message = decode(await request.body())
@@ -76,34 +87,30 @@ class RunnerApp:
             raise ProtocolError("timeout_s must be a positive number")
         return message.get("input"), float(timeout_s)
 
-    async def _predict(self, request: Request) -> Response:
-        try:
-            plain, timeout_s = await self._read(request)
-        except ProtocolError as error:
-            return PlainTextResponse(f"{error}\n", status_code=400)
-        task = asyncio.create_task(self._host.predict(plain, timeout_s))
+    async def _predict(self, request: Request, arrival: Arrival) -> Response:
+        plain, timeout_s = await self._read(request)
+        answer = await self._unless_gone(request, self._host.predict(plain, timeout_s, arrival))
+        return Response(encode(answer), media_type=MEDIA_TYPE)
+
+    async def _unless_gone(self, request: Request, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+        task = asyncio.create_task(work)
         gone = asyncio.create_task(_disconnected(request))
         try:
             await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not task.done():
                 raise Canceled("the caller went away")
-            return Response(encode(task.result()), media_type=MEDIA_TYPE)
-        except PixanoError as error:
-            return Response(encode({"error": to_wire(error)}), status_code=error.status, media_type=MEDIA_TYPE)
+            return task.result()
         finally:
             for pending in (task, gone):
                 pending.cancel()
             await asyncio.gather(task, gone, return_exceptions=True)
 
-    async def _stream(self, request: Request) -> Response:
-        try:
-            plain, timeout_s = await self._read(request)
-        except ProtocolError as error:
-            return PlainTextResponse(f"{error}\n", status_code=400)
+    async def _stream(self, request: Request, arrival: Arrival) -> Response:
+        plain, timeout_s = await self._read(request)
 
         async def messages() -> AsyncIterator[bytes]:
             try:
-                async with contextlib.aclosing(self._host.stream(plain, timeout_s)) as stream:
+                async with contextlib.aclosing(self._host.stream(plain, timeout_s, arrival)) as stream:
                     async for message in stream:
                         yield pack(message)
             except PixanoError as error:
@@ -111,7 +118,7 @@ class RunnerApp:
 
         return StreamingResponse(messages(), media_type=MEDIA_TYPE)
 
-    async def _watch(self, request: Request) -> Response:
+    def _watch(self) -> Response:
         """Tell the state now, at every change, and every few seconds; the stream ends with the runner."""
         host = self._host
 

@@ -20,11 +20,25 @@ logger = logging.getLogger(__name__)
 RunBatch = Callable[[Sequence[Work]], list[Any]]
 
 
+class Arrival:
+    """A request on its way to the queue; ends once, when it has joined or failed."""
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end: Callable[[], None] | None = end
+
+    def end(self) -> None:
+        """Tell that nobody needs to wait for this request any more."""
+        end, self._end = self._end, None
+        if end is not None:
+            end()
+
+
 class Batcher:
     """A bounded queue before one model thread.
 
-    A request goes to the model at once when the model is idle and no other request is on its way. Otherwise it waits
-    for others up to ``wait_s`` while the model is idle; while the model works, requests gather by themselves.
+    A request goes to the model at once when the model is idle and no other request is on its way
+    (:meth:`arrive`). Otherwise it waits for others up to ``wait_s`` while the model is idle; while the model works,
+    requests gather by themselves.
 
     Args:
         run_batch: Called in the model thread; returns one result or exception per work, in order.
@@ -51,11 +65,13 @@ class Batcher:
         self._task = asyncio.create_task(self._loop(), name="batcher")
 
     async def close(self) -> None:
-        """Stop serving; requests still waiting fail."""
+        """Stop serving; requests that are not answered yet fail."""
+        unanswered = [*self.running, *self._queue]
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        for work in self._queue:
+        for work in unanswered:
+            work.canceled.set()
             if not work.result.done():
                 work.result.set_exception(Canceled("the runner is stopping"))
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -70,23 +86,24 @@ class Batcher:
         """The model's thread, for work that needs the model and is no batch (streams)."""
         return self._thread
 
-    def arriving(self, change: int) -> None:
-        """Tell that a request was received (+1) or has joined the queue or failed (-1)."""
-        self._arriving += change
-        if self._arriving == 0:
-            self._wakeup.set()
-
-    def check_room(self) -> None:
-        """Refuse a request before any work is spent on it.
+    def arrive(self) -> Arrival:
+        """Tell that a request is on its way: being received, or prepared. A batch may wait for it.
 
         Raises:
-            Overloaded: The queue is full.
+            Overloaded: The queue is full; refused before any work is spent on it.
         """
-        if len(self._queue) + self._arriving > self._max_queue:
+        waiting = len(self._queue) + self._arriving
+        if waiting >= self._max_queue:
             raise Overloaded(
-                f"the model's queue is full: {len(self._queue)} requests are waiting, {self._max_queue} may",
-                retry_after_s=1,
+                f"the model's queue is full: {waiting} requests are waiting, {self._max_queue} may", retry_after_s=1
             )
+        self._arriving += 1
+        return Arrival(self._arrived)
+
+    def _arrived(self) -> None:
+        self._arriving -= 1
+        if self._arriving == 0:
+            self._wakeup.set()
 
     async def submit(self, work: Work) -> Any:
         """Queue a request and wait for its answer.
@@ -98,11 +115,15 @@ class Batcher:
         work.queued_at = time.monotonic()
         self._queue.append(work)
         self._wakeup.set()
+        limit = asyncio.timeout_at(asyncio.get_running_loop().time() + work.deadline - time.monotonic())
         try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + work.deadline - time.monotonic()):
+            async with limit:
                 return await work.result
-        except TimeoutError:
-            raise TimedOut("the model took longer than its time limit") from None
+        except (TimeoutError, Canceled) as error:
+            # a model may raise TimeoutError for reasons of its own; one that stopped at the deadline says Canceled
+            if limit.expired() or (isinstance(error, Canceled) and time.monotonic() >= work.deadline):
+                raise TimedOut("the model took longer than its time limit") from None
+            raise
         finally:
             work.canceled.set()
             if work in self._queue:
@@ -141,11 +162,6 @@ class Batcher:
         self.running, self.running_since = batch, started
         try:
             results = await asyncio.get_running_loop().run_in_executor(self._thread, self._in_thread, batch)
-        except Canceled as error:
-            results = [error] * len(batch)
-        except Exception as error:
-            # one failure of the whole call: nobody knows whose fault it was
-            results = [error] * len(batch)
         finally:
             self.running, self.running_since = [], None
         if len(results) != len(batch):
@@ -157,10 +173,18 @@ class Batcher:
             if work.result.done():
                 continue
             if isinstance(result, BaseException):
-                work.result.set_exception(result)
+                # a future refuses StopIteration
+                work.result.set_exception(RuntimeError(repr(result)) if isinstance(result, StopIteration) else result)
             else:
                 work.result.set_result(result)
 
     def _in_thread(self, batch: list[Work]) -> list[Any]:
-        with cancel_signal(AllAbandoned(batch)):
-            return self._run_batch(batch)
+        try:
+            with cancel_signal(AllAbandoned(batch)):
+                return self._run_batch(batch)
+        except Exception as error:
+            # one failure of the whole call: nobody knows whose fault it was
+            return [error] * len(batch)
+        except BaseException as error:
+            # a model that calls sys.exit() is no reason to stop serving
+            return [RuntimeError(f"the model raised {type(error).__name__}")] * len(batch)

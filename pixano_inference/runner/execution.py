@@ -76,7 +76,10 @@ def run_batch(model: InferenceModel[Any, Any], batch: Sequence[Work]) -> list[An
     results: list[Any] = []
     for work in batch:
         try:
-            results.extend(call([work])[:1] or [ModelFailed("the model answered no result")])
+            alone = call([work])
+            results.extend(
+                alone if len(alone) == 1 else [ModelFailed(f"the model answered {len(alone)} results for 1 request")]
+            )
         except Exception as error:
             results.append(error)
     return results

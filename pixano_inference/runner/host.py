@@ -20,7 +20,7 @@ from pixano_inference.models.pipeline import PipelinedModel
 from pixano_inference.protocol.messages import from_plain, to_plain
 from pixano_inference.schemas import Schema
 
-from .batcher import Batcher
+from .batcher import Arrival, Batcher
 from .devices import limit_threads, node_name, visible_gpus
 from .execution import checked, public_error, run_batch
 from .stream import STARTED, stream_in_thread
@@ -169,12 +169,23 @@ class ModelHost:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         return Work(parsed, time.monotonic() + timeout_s, future)
 
-    async def predict(self, plain: Any, timeout_s: float) -> dict[str, Any]:
+    def arrive(self) -> Arrival:
+        """Tell that a request is being received; end the arrival whatever becomes of the request.
+
+        Raises:
+            Unavailable: The model is not ready.
+            Overloaded: Its queue is full.
+        """
+        self._ready_model()
+        return self._batcher.arrive()
+
+    async def predict(self, plain: Any, timeout_s: float, arrival: Arrival) -> dict[str, Any]:
         """Answer one request.
 
         Args:
             plain: The input as plain values, see :mod:`pixano_inference.protocol.messages`.
             timeout_s: Seconds that the caller waits.
+            arrival: What :meth:`arrive` gave; ended when the request has joined the queue.
 
         Returns:
             ``data``, ``metadata`` and timings, as plain values.
@@ -183,17 +194,13 @@ class ModelHost:
             PixanoError: Anything that a caller may see.
         """
         model = self._ready_model()
-        self._batcher.check_room()
         self.in_flight += 1
-        self._batcher.arriving(+1)
-        waiting_to_join = True
         loop = asyncio.get_running_loop()
         try:
             work = self._work(model, plain, timeout_s)
             if isinstance(model, PipelinedModel):
                 work.prepared = await loop.run_in_executor(self._side, model.preprocess, work.input)
-            self._batcher.arriving(-1)
-            waiting_to_join = False
+            arrival.end()
             raw = await self._batcher.submit(work)
             data = await loop.run_in_executor(self._side, self._finish, model, raw)
         except (PixanoError, asyncio.CancelledError):
@@ -202,8 +209,7 @@ class ModelHost:
             raise public_error(model, error) from error
         finally:
             self.in_flight -= 1
-            if waiting_to_join:
-                self._batcher.arriving(-1)
+            arrival.end()
         return {
             "data": data,
             "metadata": self._metadata(),
@@ -217,8 +223,13 @@ class ModelHost:
         plain: dict[str, Any] = to_plain(checked(model, output))
         return plain
 
-    async def stream(self, plain: Any, timeout_s: float) -> AsyncGenerator[dict[str, Any]]:
+    async def stream(self, plain: Any, timeout_s: float, arrival: Arrival) -> AsyncGenerator[dict[str, Any]]:
         """Answer one request piece by piece: ``started`` once the model takes it up, ``piece``s, and ``done`` at last.
+
+        Args:
+            plain: The input as plain values.
+            timeout_s: Seconds that the caller waits.
+            arrival: What :meth:`arrive` gave; ended when the model begins with the request.
 
         Raises:
             PixanoError: Anything that a caller may see.
@@ -227,12 +238,15 @@ class ModelHost:
         predict_stream: Callable[[Any], Any] | None = getattr(model, "predict_stream", None)
         if predict_stream is None:
             raise InvalidInput(f"model {self.resolved.name!r} does not stream")
-        self._batcher.check_room()
-        self.in_flight += 1
         work = self._work(model, plain, timeout_s)
+        self.in_flight += 1
         try:
             async for piece in stream_in_thread(predict_stream, work, self._batcher.thread):
-                yield {"started": True} if piece is STARTED else {"piece": to_plain(piece)}
+                if piece is STARTED:
+                    arrival.end()
+                    yield {"started": True}
+                else:
+                    yield {"piece": to_plain(piece)}
             yield {"done": True, "metadata": self._metadata(), "queue_seconds": work.queue_seconds}
         except (PixanoError, asyncio.CancelledError) as error:
             if isinstance(error, Canceled) and time.monotonic() >= work.deadline:
