@@ -50,6 +50,11 @@ class ModelConfig(BaseModel):
         return self
 
     @property
+    def resources(self) -> DeploymentConfig:
+        """The deployment, under the name that model code written for the Ray-based server uses."""
+        return self.deployment
+
+    @property
     def class_name(self) -> str:
         """The name of the model class."""
         return self.model_class if isinstance(self.model_class, str) else self.model_class.__name__

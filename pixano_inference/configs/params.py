@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,9 +18,25 @@ class ModelParams(BaseModel):
     path: str | None = None
     """Hub name or local folder of the checkpoint; a relative folder is looked up beside the config file first."""
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a parameter that was given, as a dict would."""
+        return getattr(self, name) if name in self else default
+
+    def keys(self) -> list[str]:
+        """Return the names of the parameters that were given, so that ``dict(params)`` holds these."""
+        return [name for name in (*type(self).model_fields, *(self.model_extra or {})) if name in self.model_fields_set]
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.model_fields_set
+
 
 class FreeParams(ModelParams):
-    """Parameters of a custom model that declares none: anything goes, also as attributes."""
+    """Parameters of a custom model that declares none: anything goes, as attributes and as a dict's items."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 

@@ -125,7 +125,7 @@ def _resolve_entry(config: Path, index: int, entry: ModelConfig, folders: Sequen
         model_class=entry.class_name,
         target=target,
         model_path=shown,
-        params=params.model_dump(mode="json"),
+        params=params.model_dump(mode="json", exclude_unset=True),
         deployment=entry.deployment,
     )
 

@@ -46,6 +46,11 @@ class InferenceModel(ABC, Generic[InputT, OutputT]):
         self.config = config
 
     @property
+    def _config(self) -> ModelConfig:
+        """The name that model code written for the Ray-based server uses."""
+        return self.config
+
+    @property
     def model_name(self) -> str:
         """The name that requests use."""
         return self.config.name

@@ -1,0 +1,5 @@
+"""The name under which model code annotates its configuration."""
+
+from pixano_inference.configs import ModelConfig as ModelDeploymentConfig
+
+__all__ = ["ModelDeploymentConfig"]
