@@ -20,6 +20,7 @@ from pixano_inference.configs import TransformersVLMParams
 from pixano_inference.errors import Canceled, ConfigError, InvalidInput
 from pixano_inference.models.base import VLMModel
 from pixano_inference.models.cancellation import check_canceled
+from pixano_inference.models.pipeline import PipelinedModel
 from pixano_inference.models.registry import register_model
 from pixano_inference.schemas import Usage, VLMInput, VLMOutput
 
@@ -28,6 +29,14 @@ from .prompts import Prompt
 from .templates import prompt_format
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A request and its prompt, images decoded."""
+
+    request: VLMInput
+    prompt: Prompt
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class _Encoded:
 
 
 @register_model("TransformersVLMModel")
-class TransformersVLMModel(VLMModel):
+class TransformersVLMModel(PipelinedModel[VLMInput, VLMOutput], VLMModel):
     """LLaVA, Qwen-VL, SmolVLM, Idefics and the other families behind transformers' auto class."""
 
     params_class = TransformersVLMParams
@@ -108,34 +117,32 @@ class TransformersVLMModel(VLMModel):
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def predict(self, input: VLMInput) -> VLMOutput:
-        """Answer one request.
+    def preprocess(self, input: VLMInput) -> _Prepared:
+        """Decode the images and write the prompt.
 
         Raises:
-            InvalidInput: Prompt and images do not fit together, or do not fit into the model's context.
-            Canceled: Nobody waits for the answer any more.
+            InvalidInput: Prompt and images do not fit together.
         """
-        encoded = self._encode([input], [self._format.read(input)])
-        self._check_length(encoded, 0)
-        return self._outputs(encoded, self._generate(encoded))[0]
+        return _Prepared(input, self._format.read(input))
 
-    def predict_batch(self, inputs: Sequence[VLMInput]) -> list[VLMOutput | Exception]:
-        """Answer requests together: one pass per kind of prompt, padded on the left; a bad one fails alone."""
-        results: list[VLMOutput | Exception | None] = [None] * len(inputs)
-        groups: dict[tuple[bool, bool], list[tuple[int, Prompt]]] = {}
-        for index, request in enumerate(inputs):
-            try:
-                prompt = self._format.read(request)
-            except Exception as error:
-                results[index] = error
-            else:
-                groups.setdefault((prompt.templated, bool(prompt.images)), []).append((index, prompt))
-        for group in groups.values():
-            indexes = [index for index, _ in group]
-            answers = self._answer([inputs[index] for index in indexes], [prompt for _, prompt in group])
-            for index, answer in zip(indexes, answers, strict=True):
-                results[index] = answer
-        return [result for result in results if result is not None]
+    def infer_batch(self, prepared: Sequence[_Prepared]) -> list[VLMOutput | Exception]:
+        """Answer requests together: one pass per kind of prompt, padded on the left; a bad one fails alone.
+
+        Raises:
+            Canceled: Nobody waits for any of the answers any more.
+        """
+        results: dict[int, VLMOutput | Exception] = {}
+        groups: dict[tuple[bool, bool], list[int]] = {}
+        for index, item in enumerate(prepared):
+            groups.setdefault((item.prompt.templated, bool(item.prompt.images)), []).append(index)
+        for indexes in groups.values():
+            answers = self._answer([prepared[index] for index in indexes])
+            results.update(zip(indexes, answers, strict=True))
+        return [results[index] for index in range(len(prepared))]
+
+    def postprocess(self, raw: VLMOutput) -> VLMOutput:
+        """Return the answer. The text is decoded in the model's thread: a tokenizer is not for two at a time."""
+        return raw
 
     def predict_stream(self, input: VLMInput) -> Iterator[str | VLMOutput]:
         """Yield the text piece by piece as its tokens come, then the whole output.
@@ -144,7 +151,7 @@ class TransformersVLMModel(VLMModel):
             InvalidInput: As :meth:`predict`, before the first piece.
             Canceled: Nobody waits for the answer any more; the model has stopped within one token.
         """
-        encoded = self._encode([input], [self._format.read(input)])
+        encoded = self._encode([self.preprocess(input)])
         self._check_length(encoded, 0)
         pieces: queue.SimpleQueue[str | VLMOutput | BaseException] = queue.SimpleQueue()
         closed = threading.Event()
@@ -175,20 +182,20 @@ class TransformersVLMModel(VLMModel):
             closed.set()
             worker.join()
 
-    def _answer(self, requests: list[VLMInput], prompts: list[Prompt]) -> list[VLMOutput | Exception]:
+    def _answer(self, items: Sequence[_Prepared]) -> list[VLMOutput | Exception]:
         """Answer prompts of one kind; falls back to one by one where they cannot be encoded together."""
         try:
-            encoded = self._encode(requests, prompts)
-            for row in range(len(requests)):
+            encoded = self._encode(items)
+            for row in range(len(items)):
                 self._check_length(encoded, row)
         except InvalidInput as error:
-            if len(requests) == 1:
+            if len(items) == 1:
                 return [error]
-            halves = [self._answer([r], [p]) for r, p in zip(requests, prompts, strict=True)]
-            return [answer for half in halves for answer in half]
+            return [answer for item in items for answer in self._answer([item])]
         return list(self._outputs(encoded, self._generate(encoded)))
 
-    def _encode(self, requests: list[VLMInput], prompts: list[Prompt]) -> _Encoded:
+    def _encode(self, items: Sequence[_Prepared]) -> _Encoded:
+        prompts = [item.prompt for item in items]
         images = [prompt.images for prompt in prompts]
         begin = self._tokenizer.bos_token
         complete = prompts[0].templated and begin is not None and prompts[0].text.startswith(begin)
@@ -207,7 +214,7 @@ class TransformersVLMModel(VLMModel):
             ) from error
         moved = tensors.to(self._device)
         return _Encoded(
-            requests,
+            [item.request for item in items],
             {
                 name: value.to(self._model.dtype) if torch.is_floating_point(value) else value
                 for name, value in moved.items()
@@ -301,7 +308,7 @@ class TransformersVLMModel(VLMModel):
         text = self._format.chat_template([turn]) if self._format.chat_template else self._format.image_mark or ""
         prompt = Prompt(text, [Image.new("RGB", (64, 64))], templated=self._format.chat_template is not None)
         request = VLMInput.model_construct(prompt="", images=None, max_new_tokens=2, temperature=0.0)
-        self._generate(self._encode([request], [prompt]))
+        self._generate(self._encode([_Prepared(request, prompt)]))
 
 
 def _pick_device(name: str) -> torch.device:

@@ -53,7 +53,7 @@ def plain_greedy(model: TransformersVLMModel, request: VLMInput) -> tuple[int, l
     """Prompt tokens and answer of the slowest way there is: a full forward pass per token, without a cache."""
     import torch
 
-    encoded = model._encode([request], [model._format.read(request)]).tensors
+    encoded = model._encode([model.preprocess(request)]).tensors
     length = encoded["input_ids"].shape[1]
     with torch.no_grad():
         for _ in range(request.max_new_tokens):
