@@ -138,27 +138,34 @@ class Guides(nn.Module):
         return (self.place(hidden[rows, spots]) - wanted).abs().sum(-1).mean()
 
 
-def train_language(
-    model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, seconds: float, out: Path
-) -> None:
-    """Phase 2: projector and language model learn to answer; the vision tower is frozen."""
-    tower, text, projector = model.model.vision_tower, model.model.language_model, model.model.multi_modal_projector
-    tower.requires_grad_(False)
-    guides = Guides(tokenizer)
+def _start(model: LlavaForConditionalGeneration) -> None:
+    """Give projector and embeddings a common scale before phase 2."""
+    text, projector = model.model.language_model, model.model.multi_modal_projector
     with torch.no_grad():
         scale = features(model, stack([LabelledScene(random.Random(i)) for i in range(64)])["pixels"]).float().std()
         projector.linear_1.weight.normal_(0, 1 / math.sqrt(WIDTH)).div_(scale)
         projector.linear_2.weight.normal_(0, 1 / math.sqrt(WIDTH))
         text.embed_tokens.weight.normal_(0, 0.5)
         model.lm_head.weight.zero_()
+
+
+def train_language(
+    model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, seconds: float, out: Path, resumed: bool
+) -> None:
+    """Phase 2: projector and language model learn to answer; the vision tower is frozen."""
+    tower, text, projector = model.model.vision_tower, model.model.language_model, model.model.multi_modal_projector
+    tower.requires_grad_(False)
+    guides = Guides(tokenizer)
+    if not resumed:
+        _start(model)
     trainer = Trainer(
         [text.layers], [text.embed_tokens, text.norm, model.lm_head, projector, guides], 0.02, 2e-3, seconds
     )
-    rng = random.Random("language")
+    rng = random.Random("resumed" if resumed else "language")
     layouts = {"easy": Layout(EASY), "all": Layout(ALL)}
     report = 0.03
     while trainer.done < 1:
-        layout = layouts["easy" if trainer.done < 0.12 else "all"]
+        layout = layouts["easy" if trainer.done < 0.12 and not resumed else "all"]
         scenes = [LabelledScene(rng) for _ in range(12)]
         batch = stack(scenes)
         asked = QuestionBatch(scenes, layout, tokenizer, rng)
@@ -181,7 +188,7 @@ def train_language(
         places = guides.places(output.hidden_states[2].float(), asked.named) if asked.named else answers.new_zeros(())
         trainer.step(answers + 0.2 * words + places)
         if trainer.done >= report:
-            report += 0.04
+            report += 0.08
             scores = evaluate_fast(model, tokenizer, layouts["all"])
             print(
                 f"language {trainer.done:.2f} step {trainer.steps} answers {answers.item():.3f}"
@@ -196,7 +203,7 @@ def evaluate_fast(
     model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, layout: Layout
 ) -> dict[str, float]:
     """Share of answer words right, per kind, on scenes kept apart; many questions at a time, as in training."""
-    scenes = [LabelledScene(random.Random(f"check {i}")) for i in range(64)]
+    scenes = [LabelledScene(random.Random(f"check {i}")) for i in range(32)]
     asked = QuestionBatch(scenes, layout, tokenizer, random.Random("check"))
     projected = model.model.multi_modal_projector(features(model, stack(scenes)["pixels"]).float())
     text = model.model.language_model
@@ -245,6 +252,7 @@ def main() -> None:
     parser.add_argument("--dense-minutes", type=float, default=12)
     parser.add_argument("--language-minutes", type=float, default=40)
     parser.add_argument("--vision", type=Path, help="weights of the vision tower of an earlier run: skips phase 1")
+    parser.add_argument("--resume", action="store_true", help="begin phase 2 with the weights that lie in --out")
     parser.add_argument("--questions", type=int, default=1000, help="held-out questions asked at the end")
     parser.add_argument("--out", type=Path, default=Path("models/demo/vlm"))
     options = parser.parse_args()
@@ -256,11 +264,13 @@ def main() -> None:
     model = make_model(tokenizer)
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(tokenizer)} tokens", flush=True)
     make_processor(tokenizer).save_pretrained(options.out)
-    if options.vision:
+    if options.resume:
+        model = LlavaForConditionalGeneration.from_pretrained(options.out, dtype=torch.float32)
+    elif options.vision:
         model.model.vision_tower.load_state_dict(torch.load(options.vision))
     else:
         train_dense(model, 60 * options.dense_minutes, options.out.with_suffix(".vision.pt"))
-    train_language(model, tokenizer, 60 * options.language_minutes, options.out)
+    train_language(model, tokenizer, 60 * options.language_minutes, options.out, options.resume)
     model.half().save_pretrained(options.out)
     print(json.dumps(evaluate(options.out, options.questions)), flush=True)
 
