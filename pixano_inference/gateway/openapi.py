@@ -11,6 +11,8 @@ from pydantic.json_schema import models_json_schema
 from pixano_inference import __version__
 from pixano_inference.schemas import CAPABILITIES, Schema
 
+from .openapi_examples import EXAMPLES
+
 _REF = "#/components/schemas/{model}"
 _MEANINGS = {
     400: "The model does something else, or the multipart body is broken",
@@ -48,8 +50,9 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def json_body(schema: type[Schema]) -> dict[str, Any]:
     """Return the request body of a route that reads ``schema``."""
-    reference = {"$ref": _REF.format(model=schema.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
+    examples = {title: {"value": body} for title, body in EXAMPLES.get(schema.__name__, {}).items()}
+    content = {"schema": {"$ref": _REF.format(model=schema.__name__)}, **({"examples": examples} if examples else {})}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
 def multipart_body(schema: type[Schema], field: str) -> dict[str, Any]:

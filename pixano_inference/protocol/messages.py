@@ -19,11 +19,17 @@ MEDIA_TYPE = "application/msgpack"
 SchemaT = TypeVar("SchemaT", bound=Schema)
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder()
 
 
 class ProtocolError(ValueError):
     """Bytes that are no message of the protocol."""
+
+
+def _refuse_extension(code: int, data: memoryview) -> None:
+    raise ProtocolError("extension types are not part of the protocol")
+
+
+_decoder = msgspec.msgpack.Decoder(ext_hook=_refuse_extension)
 
 
 def encode(message: dict[str, Any]) -> bytes:

@@ -154,7 +154,7 @@ async def test_a_body_that_never_ends_is_cut_at_the_cap() -> None:
     assert taken < 20_000
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_any_mutation_of_an_upload_is_an_upload_or_a_refusal(data: st.DataObject) -> None:
     body = bytearray(WHOLE)
