@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
 import httpx
@@ -116,7 +116,10 @@ def open_stream(capability: Capability, request: InferenceRequest, known: KnownI
     """Ask a model for a streamed answer; the body of the response has yet to be read."""
 
     def call(held: InferenceRequest, media: Callable[[MediaBytes], str]) -> Call:
-        return _body_call(f"inference/{capability}/stream", plain(held, media), accept=NDJSON, stream=True)
+        path = f"inference/{capability}/stream"
+        if capability is Capability.TRACKING and (upload := _upload_call(f"{path}/binary", held, NDJSON)):
+            return replace(upload, stream=True)
+        return _body_call(path, plain(held, media), accept=NDJSON, stream=True)
 
     return (yield from _ask(request, known, call))
 

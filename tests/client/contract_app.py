@@ -75,6 +75,7 @@ class ContractApp:
             Route("/inference/tracking/jobs/binary", self.submit, methods=["POST"]),
             Route("/inference/tracking/jobs/{job_id}", self.job, methods=["GET", "DELETE"]),
             Route("/inference/{capability}/stream", self.stream, methods=["POST"]),
+            Route("/inference/{capability}/stream/binary", self.stream, methods=["POST"]),
             Route("/inference/{capability}/", self.infer, methods=["POST"]),
             Route("/inference/{capability}/binary", self.infer, methods=["POST"]),
         ]
@@ -158,9 +159,10 @@ class ContractApp:
         )
 
     async def stream(self, request: Request) -> Response:
-        fields, _ = await self.read(request)
+        fields, parts = await self.read(request)
         if (refusal := self.refusal(fields, request.path_params["capability"])) is not None:
             return refusal
+        fields.setdefault("video", parts)
         lines = self.frames(fields) if request.path_params["capability"] == "tracking" else self.pieces(fields)
         return StreamingResponse(lines, media_type="application/x-ndjson")
 

@@ -239,7 +239,7 @@ async def test_jobs_are_canceled_lost_and_given_up_on(caller: Caller) -> None:
         await caller("tracking_job", "job-99")
 
 
-async def test_frames_are_streamed(caller: Caller) -> None:
+async def test_frames_are_streamed(caller: Caller, contract: ContractApp) -> None:
     stream = caller.client.stream_tracking(tracking_request("follow", FRAMES, objects_ids=[4], points=[[1, 1]]))
     assert stream.end is None
     frames = await caller.collect(stream)
@@ -249,6 +249,7 @@ async def test_frames_are_streamed(caller: Caller) -> None:
         (2, [4], 3),
     ]
     assert frames[0].masks[0].to_mask().tolist() == np.eye(3).tolist()
+    assert (contract.seen[0].path, contract.seen[0].parts) == ("/inference/tracking/stream/binary", FRAMES)
     assert stream.end is not None
     assert (stream.end.processing_time, stream.end.metadata) == (0.5, {"model_name": "follow"})
 
