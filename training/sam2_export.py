@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import torch
-from transformers import Sam2Model
+from transformers import Sam2Model, Sam2VideoModel
 
 from training.sam2_architecture import MEAN, SIZE, STD
 
@@ -35,3 +35,12 @@ def write_preprocessing(folder: Path) -> None:
         "size": {"height": SIZE, "width": SIZE},
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def export_video_model(model: Sam2VideoModel, folder: Path) -> None:
+    """Write the video checkpoint like the image one; it always answers with the single mask, as it was trained to."""
+    model.config.mask_decoder_config.dynamic_multimask_via_stability = False
+    folder.mkdir(parents=True, exist_ok=True)
+    model.to(torch.float16).save_pretrained(folder)
+    model.to(torch.float32)
+    write_preprocessing(folder)

@@ -1,0 +1,239 @@
+"""The built-in tracking model: SAM2 through videos."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from pixano_inference.configs import ModelConfig, Sam2VideoParams
+from pixano_inference.errors import ConfigError
+from pixano_inference.models.base import TrackingModel
+from pixano_inference.models.cancellation import check_canceled
+from pixano_inference.models.registry import register_model
+from pixano_inference.schemas import CompressedRLE, FrameMasks, TrackingInput, TrackingOutput
+
+from .checkpoint import Precision, is_meta_checkpoint, load_transformers
+from .frames import FrameSource, frames_of
+from .image_network import COMPILE_BACKEND
+from .masks import full_size_mask
+from .preprocessing import ImageSize, Normalization
+from .tracked_object import ObjectPrompt, TrackedObject, object_prompts
+
+logger = logging.getLogger(__name__)
+
+
+@register_model("Sam2VideoModel")
+class Sam2VideoModel(TrackingModel):
+    """SAM2 through videos, with transformers' ``Sam2VideoModel`` (``facebook/sam2-hiera-*``, ``sam2.1-hiera-*``).
+
+    Frames are decoded and encoded one by one as they are needed, and what the model's memory no longer reads is
+    dropped: memory does not grow with the length of a video.
+    """
+
+    params_class = Sam2VideoParams
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        if not isinstance(config.model_params, Sam2VideoParams):
+            raise ConfigError(f"model {config.name!r}: Sam2VideoModel takes Sam2VideoParams")
+        self.params = config.model_params
+        self._precision = Precision.of(self.params)
+        self._model: Any = None
+        self._normalization = Normalization()
+
+    @property
+    def device(self) -> str:
+        """Where the model computes."""
+        return str(self._precision.device)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Device and number type."""
+        return {"device": self.device, "dtype": str(self._precision.dtype).removeprefix("torch.")}
+
+    def load_model(self) -> None:
+        """Load the checkpoint and follow an object through a few empty frames.
+
+        Raises:
+            ConfigError: The checkpoint cannot be loaded.
+        """
+        if is_meta_checkpoint(self.params.path):
+            raise ConfigError(
+                f"Sam2VideoModel reads Hugging Face checkpoints, not Meta's .pt files such as {self.params.path!r}: "
+                "name the same checkpoint on the hub, for instance 'facebook/sam2.1-hiera-tiny'"
+            )
+        self._model, self._normalization = load_transformers("Sam2VideoModel", self.params, self._precision)
+        if self.params.compile or self.params.vos_optimized:
+            self._compile()
+        # compiled memory attention sees its longest memory only after as many frames
+        self._warm_up(self._model.num_maskmem + 2 if self.params.vos_optimized else 2)
+
+    def _compile(self) -> None:
+        model = self._model
+        logger.info("compiling the image encoder%s", " and the per-frame step" if self.params.vos_optimized else "")
+        model.vision_encoder.compile(backend=COMPILE_BACKEND, dynamic=False)
+        if self.params.vos_optimized:
+            model.mask_decoder.compile(backend=COMPILE_BACKEND, dynamic=False)
+            model.memory_encoder.compile(backend=COMPILE_BACKEND, dynamic=False)
+            # the memory grows over the first frames: one graph for all its lengths
+            model.memory_attention.compile(backend=COMPILE_BACKEND, dynamic=True)
+
+    @property
+    def side(self) -> int:
+        """Side of the model's square input in pixels."""
+        return int(self._model.image_size)
+
+    def _features_cache(self) -> Any:
+        from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceCache
+
+        device = self._precision.device
+        return Sam2VideoInferenceCache(inference_device=device, inference_state_device=device)
+
+    @torch.inference_mode()
+    def _warm_up(self, frames: int) -> None:
+        size = ImageSize(self.side, self.side)
+        pixels = torch.zeros(3, self.side, self.side, device=self._precision.device)
+        prompt = ObjectPrompt(0, 0, [[self.side / 2, self.side / 2]], [1])
+        tracked = TrackedObject(self._model, prompt, self._features_cache(), self._precision.device)
+        with self._precision.autocast():
+            tracked.condition(pixels, size)
+            for index in range(1, frames):
+                tracked.track(pixels, index)
+
+    def predict(self, input: TrackingInput) -> TrackingOutput:
+        """Follow the objects and answer all frames in order."""
+        frames = sorted(self.predict_stream(input), key=lambda frame: frame.frame_index)
+        return TrackingOutput.from_frames(frames)
+
+    def predict_stream(self, input: TrackingInput) -> Iterator[FrameMasks]:
+        """Yield each frame's masks once all its objects are found on it.
+
+        Without an interval the frames from the last prompted one on come first, in order, then those before it, last
+        to first.
+
+        Raises:
+            InvalidInput: A frame cannot be decoded, or an index is out of range.
+        """
+        source = frames_of(input, self.side)
+        run = _Tracking(self._model, self._normalization, self._precision, source, self._features_cache(), input)
+        propagate = self.params.propagate if input.propagate is None else input.propagate
+        if not propagate:
+            yield from run.prompted_frames()
+        elif input.interval is not None:
+            first, last = input.interval.start_frame, input.interval.end_frame
+            yield from run.window(first, last, reverse=input.interval.direction == "backward")
+        else:
+            yield from run.whole_video()
+
+    def free_memory(self) -> None:
+        """Give torch's unused blocks back."""
+        if self._precision.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def unload(self) -> None:
+        """Free the model."""
+        self._model = None
+        self.free_memory()
+
+
+class _Tracking:
+    """One request in progress."""
+
+    def __init__(
+        self,
+        model: Any,
+        normalization: Normalization,
+        precision: Precision,
+        source: FrameSource,
+        features: Any,
+        request: TrackingInput,
+    ) -> None:
+        self._normalization, self._precision, self._source = normalization, precision, source
+        self._features = features
+        self._objects = [TrackedObject(model, p, features, precision.device) for p in object_prompts(request)]
+        self._prompted: dict[int, CompressedRLE] = {}
+        self._done = 0
+
+    @property
+    def _prompted_indexes(self) -> list[int]:
+        return sorted({tracked.prompt.frame_index for tracked in self._objects})
+
+    def _frame(self, index: int) -> tuple[torch.Tensor, ImageSize]:
+        pixels, size = self._source.pixels(index)
+        return self._normalization.apply(pixels[None].to(self._precision.device))[0], size
+
+    @torch.inference_mode()
+    def _condition(self) -> None:
+        """Answer every prompt on its own frame."""
+        for index in self._prompted_indexes:
+            check_canceled()
+            pixels, size = self._frame(index)
+            self._features.clear_all()
+            with self._precision.autocast():
+                for tracked in self._objects:
+                    if tracked.prompt.frame_index == index:
+                        logits = tracked.condition(pixels, size)
+                        self._prompted[tracked.prompt.object_id] = full_size_mask(logits, size)
+
+    @torch.inference_mode()
+    def _track(self, index: int, objects: list[TrackedObject], reverse: bool) -> list[tuple[int, CompressedRLE]]:
+        """Find objects on a frame: ids and masks, in the order of the request."""
+        check_canceled()
+        moving = [tracked for tracked in objects if tracked.prompt.frame_index != index]
+        found: dict[int, CompressedRLE] = {}
+        if moving:
+            pixels, size = self._frame(index)
+            self._features.clear_all()
+            with self._precision.autocast():
+                for tracked in moving:
+                    logits = tracked.track(pixels, index, reverse)
+                    found[tracked.prompt.object_id] = full_size_mask(logits, size)
+        ids = [tracked.prompt.object_id for tracked in objects]
+        return [(object_id, found.get(object_id) or self._prompted[object_id]) for object_id in ids]
+
+    def _answer(self, index: int, masks: list[tuple[int, CompressedRLE]], total: int) -> FrameMasks:
+        self._done += 1
+        return FrameMasks(
+            frame_index=index,
+            objects_ids=[object_id for object_id, _ in masks],
+            masks=[mask for _, mask in masks],
+            frames_done=self._done,
+            frames_total=total,
+        )
+
+    def prompted_frames(self) -> Iterator[FrameMasks]:
+        """Answer the prompted frames alone, each with the objects prompted on it."""
+        self._condition()
+        indexes = self._prompted_indexes
+        for index in indexes:
+            ids = [t.prompt.object_id for t in self._objects if t.prompt.frame_index == index]
+            yield self._answer(index, [(object_id, self._prompted[object_id]) for object_id in ids], len(indexes))
+
+    def window(self, first: int, last: int, reverse: bool) -> Iterator[FrameMasks]:
+        """Answer the frames first to last, both included, every object on each, in the direction asked for."""
+        self._condition()
+        order = range(last, first - 1, -1) if reverse else range(first, last + 1)
+        for index in order:
+            yield self._answer(index, self._track(index, self._objects, reverse), len(order))
+
+    def whole_video(self) -> Iterator[FrameMasks]:
+        """Follow every object from its prompted frame to both ends of the video."""
+        self._condition()
+        total, indexes = len(self._source), self._prompted_indexes
+        held: dict[int, list[tuple[int, CompressedRLE]]] = {}
+        for index in range(indexes[0], total):
+            masks = self._track(index, [t for t in self._objects if t.prompt.frame_index <= index], reverse=False)
+            if index >= indexes[-1]:
+                yield self._answer(index, masks, total)
+            else:
+                held[index] = masks
+        for tracked in self._objects:
+            tracked.turn_round()
+        order = {tracked.prompt.object_id: row for row, tracked in enumerate(self._objects)}
+        for index in range(indexes[-1] - 1, -1, -1):
+            before = [t for t in self._objects if t.prompt.frame_index > index]
+            masks = held.pop(index, []) + self._track(index, before, reverse=True)
+            yield self._answer(index, sorted(masks, key=lambda found: order[found[0]]), total)
