@@ -46,6 +46,9 @@ def new_video_model(image_model: Sam2Model) -> Sam2VideoModel:
     wrong = [name for name in missing if name.startswith(("vision_encoder", "prompt_encoder", "mask_decoder"))]
     if wrong or unexpected:
         raise ValueError(f"the image model does not fit: missing {wrong}, unexpected {unexpected}")
+    # Images always show the object, so the image model's score says yes and nothing else: it learns again from even.
+    nn.init.normal_(model.mask_decoder.pred_obj_score_head.proj_out.weight, std=0.02)
+    nn.init.ones_(model.mask_decoder.pred_obj_score_head.proj_out.bias)
     open_decoder(model)
     return model
 

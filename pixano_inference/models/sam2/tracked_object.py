@@ -91,7 +91,7 @@ class TrackedObject:
         self.prompt = prompt
         self._model = model
         self._session: Any = Sam2VideoInferenceSession(
-            inference_device=device, inference_state_device=device, video_storage_device=device
+            inference_device=device, inference_state_device=device, video_storage_device=device, dtype=torch.float32
         )
         self._session.cache = features
         self._session.obj_id_to_idx(prompt.object_id)
