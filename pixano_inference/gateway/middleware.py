@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import lru_cache
 from urllib.parse import quote
 
 from fastapi import FastAPI
@@ -39,6 +40,8 @@ class GatewayMiddleware:
         self._app = app
         self._routes = routes
         self._keys = keys
+        # trying every route costs more than the rest of this class together
+        self._is_route = lru_cache(maxsize=256)(self._matches)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -85,17 +88,17 @@ class GatewayMiddleware:
             return
         await self._app(scope, receive, send)
 
-    def _matches(self, scope: Scope, path: str) -> bool:
-        probe = {**scope, "path": path}
+    def _matches(self, path: str) -> bool:
+        probe: Scope = {"type": "http", "method": "POST", "path": path, "root_path": "", "headers": []}
         return any(route.matches(probe)[0] is not Match.NONE for route in self._routes.router.routes)
 
     def _redirect(self, scope: Scope) -> str | None:
         path: str = scope["path"]
-        if self._matches(scope, path):
+        if self._is_route(path):
             return None
         bare = path.rstrip("/")
         for candidate in (bare + "/", bare):
-            if candidate not in ("", path) and not candidate.startswith("//") and self._matches(scope, candidate):
+            if candidate not in ("", path) and not candidate.startswith("//") and self._is_route(candidate):
                 query = scope.get("query_string", b"").decode("latin-1")
                 return quote(candidate) + (f"?{query}" if query else "")
         return None

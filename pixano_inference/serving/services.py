@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 import bentoml
+from starlette.types import ASGIApp
 
 from pixano_inference.configs.server_settings import ServerSettings, server_settings
 from pixano_inference.errors import ConfigError
@@ -21,6 +22,7 @@ from pixano_inference.model_sets.loader import resolve
 from pixano_inference.runner.app import RefuseOtherBodies, RunnerApp
 from pixano_inference.runner.host import ModelHost
 
+from .direct import DirectMount
 from .draining import drain_on_signal
 from .environment import prepare_environment
 from .logs import configure_logging
@@ -54,6 +56,22 @@ def current_model_set() -> ModelSet:
     return model_set
 
 
+class _DirectService(bentoml.Service[Any]):  # type: ignore[misc]  # bentoml is untyped
+    """A service whose mounted application is reached past Bento's middlewares."""
+
+    __slots__ = ()
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        """Make the application that the worker process serves."""
+        app, path, _ = self.mount_apps[0]
+        return DirectMount(super().to_asgi(is_main), app, path.rstrip("/"))
+
+
+def _reached_directly(service: Any) -> Any:
+    service.__class__ = _DirectService  # bentoml.service() makes the object and takes no class to make it of
+    return service
+
+
 def runner_service(model: ResolvedModel, model_set: ModelSet, settings: ServerSettings, replica: int = 0) -> Any:
     """Make the Bento service that runs one replica of ``model``."""
     host = ModelHost(model, model_set)
@@ -69,7 +87,7 @@ def runner_service(model: ResolvedModel, model_set: ModelSet, settings: ServerSe
 
     name = model.replica_service_name(replica)
     body = {"start": bentoml.on_startup(start), "stop": bentoml.on_shutdown(stop), "__module__": __name__}
-    cls = bentoml.asgi_app(app, path="/rpc")(type(name, (), body))
+    cls = bentoml.asgi_app(RefuseOtherBodies(app), path="/rpc")(type(name, (), body))
     resources: dict[str, Any] = {"cpu": str(model.deployment.num_cpus)}
     if model.deployment.num_gpus > 0:
         resources["gpu"] = (
@@ -78,8 +96,8 @@ def runner_service(model: ResolvedModel, model_set: ModelSet, settings: ServerSe
     if model.deployment.memory_mb:
         resources["memory"] = f"{model.deployment.memory_mb}Mi"
     service = bentoml.service(name=name, resources=resources, **_quiet)(cls)
-    service.add_asgi_middleware(RefuseOtherBodies)
-    return service
+    service.add_asgi_middleware(RefuseOtherBodies)  # for Bento's own paths
+    return _reached_directly(service)
 
 
 def gateway_service(model_set: ModelSet, settings: ServerSettings, runners: list[Any]) -> Any:
@@ -102,7 +120,7 @@ def gateway_service(model_set: ModelSet, settings: ServerSettings, runners: list
     for index, runner in enumerate(runners):
         body[f"runner_{index}"] = bentoml.depends(runner)
     cls = bentoml.asgi_app(create_app(state), path="/")(type("Gateway", (), body))
-    return bentoml.service(name=GATEWAY_NAME, **_quiet)(cls)
+    return _reached_directly(bentoml.service(name=GATEWAY_NAME, **_quiet)(cls))
 
 
 def make_service() -> Any:
