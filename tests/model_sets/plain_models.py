@@ -50,7 +50,7 @@ class DiskParams(ModelParams):
 
 @register_model("DiskModel")
 class DiskModel(SegmentationModel):
-    """Answers a disk around the first point of each prompt."""
+    """Answers a disk around the first point of each prompt, or else around the middle of its box."""
 
     params_class = DiskParams
 
@@ -61,7 +61,8 @@ class DiskModel(SegmentationModel):
 
     def predict(self, input: SegmentationInput) -> SegmentationOutput:
         image = decode_image(media_bytes(input.image).data)
-        points = input.points or [[[image.width // 2, image.height // 2]]]
+        boxes = input.boxes or [[0, 0, image.width, image.height]]
+        points = input.points or [[[(x1 + x2) // 2, (y1 + y2) // 2]] for x1, y1, x2, y2 in boxes]
         masks = [[disk(image.width, image.height, prompt[0][0], prompt[0][1], self.radius)] for prompt in points]
         embedding = NDArrayFloat.from_numpy(np.full((1, 4, 2, 2), 0.1, np.float32))
         return SegmentationOutput(
