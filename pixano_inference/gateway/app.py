@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from pixano_inference import __version__
@@ -11,6 +14,9 @@ from . import errors, openapi, routes_inference, routes_service, routes_stream
 from .middleware import GatewayMiddleware
 from .routes_service import APP_DESCRIPTION, APP_NAME
 from .state import GatewayState
+
+PLAYGROUND = Path(__file__).parent / "playground"
+"""A page to try the models in a browser."""
 
 
 def create_routes(state: GatewayState) -> FastAPI:
@@ -27,6 +33,7 @@ def create_routes(state: GatewayState) -> FastAPI:
     app.include_router(routes_service.make_router(state))
     app.include_router(routes_inference.make_router(state))
     app.include_router(routes_stream.make_router(state))
+    app.mount("/playground", StaticFiles(directory=PLAYGROUND, html=True), name="playground")
     return app
 
 

@@ -24,7 +24,11 @@ logger = logging.getLogger("pixano_inference.access")
 OPEN_PATHS = frozenset(
     {"/", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"}
 )
-"""Paths that need no API key."""
+"""Paths that need no API key; the playground, which asks for one, needs none either."""
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith("/playground/")
 
 
 class GatewayMiddleware:
@@ -78,9 +82,7 @@ class GatewayMiddleware:
             await send({"type": "http.response.body", "body": b""})
             return
         try:
-            scope.setdefault("state", {})["caller"] = (
-                self._keys.identify(headers) if scope["path"] not in OPEN_PATHS else None
-            )
+            scope.setdefault("state", {})["caller"] = None if _is_open(scope["path"]) else self._keys.identify(headers)
         except NotAuthenticated as error:
             response = error_response(error)
             response.headers["WWW-Authenticate"] = "Bearer"
