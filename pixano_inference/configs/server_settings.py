@@ -53,6 +53,10 @@ class ServerSettings(BaseSettings):
     seen_images_mb: Annotated[
         float, Field(ge=0, description="Memory for images that callers may name by digest, in MiB; 0: none")
     ] = 256.0
+    runner_media_mb: Annotated[
+        float,
+        Field(ge=0, description="Memory of a runner for media that need not be sent to it again, in MiB; 0: none"),
+    ] = 128.0
     wake_hold_s: Annotated[
         float, Field(ge=0, description="Seconds that a request waits for a runner that was scaled to zero")
     ] = 0.0

@@ -12,8 +12,9 @@ from urllib.parse import urlparse
 
 import aiohttp
 
-from pixano_inference.errors import Overloaded, PixanoError, Unavailable, from_wire
+from pixano_inference.errors import NotFound, Overloaded, PixanoError, Unavailable, from_wire
 from pixano_inference.protocol.messages import MEDIA_TYPE, ProtocolError, decode, encode
+from pixano_inference.protocol.repeated_media import SEND_MEDIA, SentMedia
 from pixano_inference.protocol.streams import unpack
 from pixano_inference.runner.wire_names import SECRET_HEADER
 
@@ -55,7 +56,7 @@ class Replica:
         self._headers = {SECRET_HEADER: secret} if secret else {}
         self._session: aiohttp.ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
-        self._detaching = False
+        self._sent = SentMedia()
         parsed = urlparse(address)
         self._socket = parsed.path if parsed.scheme in ("file", "unix") else None
         self._base = "http://runner/rpc" if self._socket else address.rstrip("/") + "/rpc"
@@ -110,6 +111,7 @@ class Replica:
                     self.losses += 1
                     logger.warning("a runner of model %s is gone", self.status.get("name"))
                 self.status = {}
+                self._sent.forget()
                 self._on_change()
             await asyncio.sleep(_RETRY_S)
 
@@ -157,6 +159,18 @@ class Replica:
             NotBegun: The runner could not be reached, or has no room; nothing was begun.
             PixanoError: What the runner answered instead.
         """
+        shortened = self._sent.shorten(plain)
+        try:
+            answer = await self._exchange(shortened, timeout_s)
+        except NotFound as error:
+            if error.code != SEND_MEDIA or shortened is plain:
+                raise
+            self._sent.forget()
+            answer = await self._exchange(plain, timeout_s)
+        self._sent.remember(plain)
+        return answer
+
+    async def _exchange(self, plain: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         body = encode({"input": plain, "timeout_s": timeout_s})
         async with self._post("predict", body) as response:
             message = self._message(response, await response.read())
@@ -170,6 +184,22 @@ class Replica:
             NotBegun: The runner could not be reached, or has no room; nothing was begun.
             PixanoError: What the runner answered instead.
         """
+        shortened = self._sent.shorten(plain)
+        try:
+            async with contextlib.aclosing(self._stream(shortened, timeout_s)) as messages:
+                async for message in messages:
+                    yield message
+        except NotFound as error:
+            # comes before the first message: nothing was yielded twice
+            if error.code != SEND_MEDIA or shortened is plain:
+                raise
+            self._sent.forget()
+            async with contextlib.aclosing(self._stream(plain, timeout_s)) as messages:
+                async for message in messages:
+                    yield message
+        self._sent.remember(plain)
+
+    async def _stream(self, plain: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any]]:
         body = encode({"input": plain, "timeout_s": timeout_s})
         async with self._post("stream", body) as response:
             if response.status != 200:

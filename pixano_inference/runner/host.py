@@ -12,12 +12,14 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from pixano_inference.configs.server_settings import server_settings
 from pixano_inference.errors import Canceled, ConfigError, InvalidInput, PixanoError, TimedOut, Unavailable
 from pixano_inference.model_sets import ModelSet, ResolvedModel
 from pixano_inference.model_sets.instantiate import instantiate
 from pixano_inference.models.base import InferenceModel
 from pixano_inference.models.pipeline import PipelinedModel
 from pixano_inference.protocol.messages import from_plain, to_plain
+from pixano_inference.protocol.repeated_media import ReceivedMedia
 from pixano_inference.schemas import Schema
 
 from .batcher import Arrival, Batcher
@@ -59,6 +61,7 @@ class ModelHost:
             max_queue=deployment.max_queue_size,
         )
         self._side = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="side")
+        self._received = ReceivedMedia(int(server_settings().runner_media_mb * 1024 * 1024))
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -161,7 +164,7 @@ class ModelHost:
 
     def _work(self, model: InferenceModel[Any, Any], plain: Any, timeout_s: float) -> Work:
         try:
-            parsed: Schema = from_plain(model.input_class, plain)
+            parsed: Schema = from_plain(model.input_class, self._received.complete(plain))
         except ValidationError as error:
             raise InvalidInput(
                 f"the request does not fit {model.input_class.__name__}: {error.error_count()} errors"

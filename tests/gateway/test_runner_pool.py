@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,6 +20,7 @@ from pixano_inference.errors import InvalidInput, Overloaded, TimedOut, Unavaila
 from pixano_inference.gateway.runner_pool import RunnerPool
 from pixano_inference.model_sets import ModelSet, ResolvedModel
 from pixano_inference.protocol.messages import to_plain
+from pixano_inference.protocol.repeated_media import ReceivedMedia
 from pixano_inference.runner.app import RunnerApp
 from pixano_inference.runner.host import ModelHost
 from pixano_inference.schemas import Capability, ImageBytes, SegmentationInput
@@ -277,3 +279,15 @@ async def test_a_gateway_without_the_secret_never_sees_a_ready_runner(started: S
             assert stranger.state[0] == "down"
         finally:
             await stranger.close()
+
+
+async def test_an_image_that_the_runner_lost_is_sent_again_without_the_caller_noticing(started: Start) -> None:
+    image = b"i" * 100_000
+    async with started(1) as (pool, runners):
+        await pool.predict(plain(1, image), digest(0), 5)
+        await pool.predict(plain(2, image), digest(0), 5)
+        assert runners[0].requests == 2, "the second went by digest"
+        runners[0].host._received = ReceivedMedia(0)
+        answer = await pool.predict(plain(3, image), digest(0), 5)
+        assert runners[0].requests == 4
+        assert answer["data"]["scores"]["values"] == np.float32(3).tobytes()
