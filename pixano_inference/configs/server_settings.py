@@ -70,6 +70,14 @@ class ServerSettings(BaseSettings):
         None
     )
     job_ttl_s: Annotated[float, Field(gt=0, description="Seconds that a finished job is kept")] = 3600.0
+    hang_grace_s: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Seconds that a model may go on after everybody who waited has given up, "
+            "before its process is replaced",
+        ),
+    ] = 30.0
     log_format: Annotated[str, Field(pattern="^(text|json)$", description="Log lines as text or JSON")] = "text"
 
     @field_validator("media_roots", mode="before")

@@ -32,9 +32,6 @@ logger = logging.getLogger(__name__)
 
 State = Literal["starting", "ready", "failed", "draining"]
 
-HANG_GRACE_S = 30.0
-"""How long a model may go on after everybody who waited has given up, before its process is replaced."""
-
 
 class ModelHost:
     """Loads one model and answers requests with it.
@@ -42,11 +39,14 @@ class ModelHost:
     Args:
         model: What to serve.
         model_set: The set it belongs to, for the folders of custom modules.
+        hang_grace_s: Seconds that the model may go on after everybody who waited has given up, before its process is
+            replaced.
     """
 
-    def __init__(self, model: ResolvedModel, model_set: ModelSet) -> None:
+    def __init__(self, model: ResolvedModel, model_set: ModelSet, hang_grace_s: float = 30.0) -> None:
         self.resolved = model
         self._model_set = model_set
+        self._hang_grace_s = hang_grace_s
         self.state: State = "starting"
         self.reason: str | None = "the model is being loaded"
         self.load_seconds: float | None = None
@@ -147,7 +147,7 @@ class ModelHost:
             await asyncio.sleep(1.0)
             if self._batcher.running and all(work.abandoned for work in self._batcher.running):
                 hopeless_since = hopeless_since or time.monotonic()
-                if time.monotonic() - hopeless_since > HANG_GRACE_S:
+                if time.monotonic() - hopeless_since > self._hang_grace_s:
                     logger.critical("model %s does not stop; replacing its process", self.resolved.name)
                     os._exit(70)
             else:

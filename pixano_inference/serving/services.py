@@ -74,7 +74,7 @@ def _reached_directly(service: Any) -> Any:
 
 def runner_service(model: ResolvedModel, model_set: ModelSet, settings: ServerSettings, replica: int = 0) -> Any:
     """Make the Bento service that runs one replica of ``model``."""
-    host = ModelHost(model, model_set)
+    host = ModelHost(model, model_set, settings.hang_grace_s)
     app = RunnerApp(host, settings.runner_secret)
 
     async def start(self: object) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import time
 from collections.abc import Iterator
 
@@ -168,6 +170,16 @@ class OddModel(DetectionModel):
                 return DetectionOutput(boxes=[[0, 0, 1, 1]], scores=[float("nan")], classes=["a"])
             case "exit":
                 os._exit(3)
+            case "sys.exit":
+                sys.exit(3)
+            case "interrupt":
+                raise KeyboardInterrupt
+            case "memory":
+                raise MemoryError
+            case "segfault":
+                ctypes.string_at(0)
+            case "hang":
+                time.sleep(600)
             case "slow":
                 time.sleep(0.5)
             case "polite":
