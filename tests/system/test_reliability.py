@@ -257,8 +257,8 @@ def test_a_soak_of_good_and_bad_requests_leaves_nothing_behind(server: Server, h
                 response = http.post("/inference/detection/", json=body, timeout=httpx.Timeout(20, read=0.1))
                 assert response.status_code in (500, 429), response.text
         else:
-            body = {"model": "disk", "image": image, "points": [[[x, y]]]}
-            response = http.post("/inference/segmentation/", json=body)
+            wanted = {"model": "disk", "image": image, "points": [[[x, y]]]}
+            response = http.post("/inference/segmentation/", json=wanted)
             assert response.status_code == 200, response.text
             mask = CompressedRLE(**response.json()["data"]["masks"][0][0]).to_mask()
             rows, columns = np.ogrid[:height, :width]
