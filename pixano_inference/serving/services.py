@@ -26,7 +26,7 @@ from .direct import DirectMount
 from .draining import drain_on_signal
 from .environment import prepare_environment
 from .logs import configure_logging
-from .strict import report_when_loaded
+from .strict import report_when_loaded, stop_when_not_loaded
 
 ROLE_VARIABLE = "PIXANO_ROLE"
 """``all`` (the default), ``gateway``, or ``runner:<model>``: what this process and its children are."""
@@ -81,12 +81,23 @@ def runner_service(model: ResolvedModel, model_set: ModelSet, settings: ServerSe
         configure_logging(model.name)
         drain_on_signal(host, app)
         await host.start()
+        if os.environ.get(ROLE_VARIABLE, "").startswith("runner:"):
+            stop_when_not_loaded(host)
+
+    async def ready(self: object) -> bool:
+        return host.state == "ready"
 
     async def stop(self: object) -> None:
         await host.close()
 
     name = model.replica_service_name(replica)
-    body = {"start": bentoml.on_startup(start), "stop": bentoml.on_shutdown(stop), "__module__": __name__}
+    body = {
+        "start": bentoml.on_startup(start),
+        "stop": bentoml.on_shutdown(stop),
+        # what /readyz answers: a replica that still loads must not take the place of one that serves
+        "__is_ready__": ready,
+        "__module__": __name__,
+    }
     cls = bentoml.asgi_app(RefuseOtherBodies(app), path="/rpc")(type(name, (), body))
     resources: dict[str, Any] = {"cpu": str(model.deployment.num_cpus)}
     if model.deployment.num_gpus > 0:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from pixano_inference.gateway.state import GatewayState
+from pixano_inference.runner.host import ModelHost
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,20 @@ def report_when_loaded(state: GatewayState) -> None:
     task = asyncio.create_task(_follow(state), name="start-up report")
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
+
+
+def stop_when_not_loaded(host: ModelHost) -> None:
+    """End a runner that runs alone when its model cannot be loaded: whoever started it then sees it and tries again."""
+    task = asyncio.create_task(_follow_one(host), name="start-up of the model")
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+
+
+async def _follow_one(host: ModelHost) -> None:
+    async with host.changed:
+        await host.changed.wait_for(lambda: host.state != "starting")
+    if host.state == "failed":
+        _stop_the_start(f"model {host.resolved.name!r} could not be loaded: {host.reason}")
 
 
 async def _follow(state: GatewayState) -> None:

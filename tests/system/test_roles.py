@@ -1,0 +1,165 @@
+"""Gateway and runners started apart, with the very arguments and variables that the manifests give their containers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pixano_inference.kubernetes.options import RenderOptions
+from pixano_inference.kubernetes.render import render
+from pixano_inference.model_sets import ModelSet
+from pixano_inference.model_sets.loader import resolve
+from tests.servers import MODEL_SETS, ROOT, free_port
+
+pytestmark = pytest.mark.system
+
+CONFIG = MODEL_SETS / "plain.py"
+WAIT_S = 60.0
+REPLICAS = ("127.0.0.2", "127.0.0.3")
+
+
+class Container:
+    """A process in place of a container: the manifest's arguments and environment, another address and folder."""
+
+    def __init__(
+        self, manifest: dict[str, Any], folder: Path, address: tuple[str, int], name: str = "pod", **changed: str
+    ) -> None:
+        (container,) = manifest["spec"]["template"]["spec"]["containers"]
+        self.probes = {name: container[name]["httpGet"]["path"] for name in ("readinessProbe", "livenessProbe")}
+        host, port = address
+        self.url = f"http://{host}:{port}"
+        arguments = list(container["args"])
+        assert arguments[0] == "python"
+        arguments[0] = sys.executable
+        arguments[arguments.index("--host") + 1] = host
+        arguments[arguments.index("--port") + 1] = str(port)
+        scratch = folder / f"{name}-{port}"
+        scratch.mkdir()
+        given = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+        moved = {key: value.replace("/tmp", str(scratch)) for key, value in given.items()}
+        own = {"PIXANO_CONFIG": str(CONFIG), "PIXANO_RUNNER_SECRET": "shared", "PIXANO_DATA_DIR": str(scratch)}
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PIXANO_", "BENTOML_"))}
+        self.log = scratch / "log"
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                arguments,
+                env={**inherited, **moved, **own, "PYTHONPATH": str(ROOT), **changed},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=scratch,
+            )
+
+    def answers(self, probe: str) -> bool:
+        """Whether a probe of the manifest succeeds now."""
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(self.url + self.probes[probe], timeout=5).status_code == 200
+        return False
+
+    def wait_until_ready(self) -> None:
+        """Return when the readiness probe succeeds."""
+        wait_for(lambda: self.answers("readinessProbe"), self)
+
+    def stop(self) -> int:
+        """Stop as the kubelet does, and return the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=WAIT_S)
+
+
+def wait_for(condition: Callable[[], bool], container: Container) -> None:
+    give_up = time.monotonic() + WAIT_S
+    while not condition():
+        if time.monotonic() > give_up or container.process.poll() is not None:
+            raise AssertionError(container.log.read_text())
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def model_set() -> ModelSet:
+    return resolve(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def manifests(model_set: ModelSet) -> dict[str, Any]:
+    rendered = render(model_set, CONFIG.read_text(), RenderOptions(image="pixano:1"))
+    return {m["metadata"]["name"]: m for m in rendered.manifests() if m["kind"] == "Deployment"}
+
+
+@pytest.fixture(scope="module")
+def parts(manifests: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Container]]:
+    folder = tmp_path_factory.mktemp("pods")
+    port, gateway = free_port(), ("127.0.0.1", free_port())
+    with contextlib.ExitStack() as stack:
+        started = {host: Container(manifests["runner-disk"], folder, (host, port), name=host) for host in REPLICAS}
+        for container in started.values():
+            stack.callback(container.stop)
+        addresses = ",".join(f"disk={container.url}" for container in started.values())
+        started["gateway"] = Container(manifests["gateway"], folder, gateway, PIXANO_RUNNERS=addresses)
+        stack.callback(started["gateway"].stop)
+        for container in started.values():
+            container.wait_until_ready()
+        yield started
+
+
+def _click(gateway: Container) -> httpx.Response:
+    pixel = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw=="
+    body = {"model": "disk", "image": pixel, "points": [[[0, 0]]], "labels": [[1]]}
+    return httpx.post(f"{gateway.url}/inference/segmentation/", json=body, timeout=30)
+
+
+def test_a_click_goes_from_the_gateway_to_a_runner(parts: dict[str, Container]) -> None:
+    wait_for(lambda: _click(parts["gateway"]).status_code == 200, parts["gateway"])
+
+
+def test_liveness_and_readiness_answer_while_other_models_have_no_runner(parts: dict[str, Container]) -> None:
+    gateway = parts["gateway"]
+    assert httpx.get(f"{gateway.url}/ready").status_code == 503  # the other models of the set are not started
+    assert gateway.answers("readinessProbe")
+    assert gateway.answers("livenessProbe")
+
+
+def test_a_replica_leaves_without_a_lost_request_and_exits_0(parts: dict[str, Container]) -> None:
+    gateway, leaving = parts["gateway"], parts["127.0.0.2"]
+    wait_for(lambda: _click(gateway).status_code == 200, gateway)
+    leaving.process.send_signal(signal.SIGTERM)
+    answers = []
+    while leaving.process.poll() is None:
+        answers.append(_click(gateway).status_code)
+    answers += [_click(gateway).status_code for _ in range(5)]
+    assert leaving.stop() == 0
+    assert set(answers) == {200}
+
+
+def test_a_runner_whose_model_cannot_be_loaded_is_never_ready_and_ends(
+    tmp_path: Path, manifests: dict[str, Any]
+) -> None:
+    config = tmp_path / "broken.py"
+    config.write_text(
+        "from pixano_inference.configs import ModelConfig\n"
+        "from pixano_inference.models import SegmentationModel\n"
+        "class Broken(SegmentationModel):\n"
+        "    def load_model(self): raise OSError('no such checkpoint')\n"
+        "    def predict(self, input): ...\n"
+        "models = [ModelConfig(name='disk', model_class=Broken)]\n"
+    )
+    address = ("127.0.0.1", free_port())
+    container = Container(manifests["runner-disk"], tmp_path, address, PIXANO_CONFIG=str(config))
+    seen_ready = False
+    give_up = time.monotonic() + WAIT_S
+    while container.process.poll() is None and time.monotonic() < give_up:
+        seen_ready = seen_ready or container.answers("readinessProbe")
+        time.sleep(0.1)
+    assert container.stop() != 0
+    assert not seen_ready
+    assert "no such checkpoint" in container.log.read_text()
