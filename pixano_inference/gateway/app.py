@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from pixano_inference import __version__
 
 from . import errors, openapi, routes_inference, routes_service, routes_stream
+from .compression import CompressionMiddleware
 from .middleware import GatewayMiddleware
 from .routes_service import APP_DESCRIPTION, APP_NAME
 from .state import GatewayState
@@ -40,4 +41,4 @@ def create_routes(state: GatewayState) -> FastAPI:
 def create_app(state: GatewayState) -> ASGIApp:
     """Make the application; start and close ``state`` around its life."""
     routes = create_routes(state)
-    return GatewayMiddleware(routes, routes, state.keys)
+    return GatewayMiddleware(CompressionMiddleware(routes), routes, state.keys)

@@ -9,13 +9,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixano_inference.protocol.messages import MEDIA_TYPE, encode, with_arrays
+from pixano_inference.protocol.messages import MEDIA_TYPE, encode
 from pixano_inference.schemas import CAPABILITIES, Capability, CapabilitySchemas, Schema
 
 from .auth import Caller
 from .body import read_schema
-from .errors import JSONResponse
 from .inference import prepare, unless_disconnected
+from .json_answer import json_answer
 from .multipart import parse_metadata, read_multipart
 from .openapi import error_responses, json_body, multipart_body
 from .state import GatewayState
@@ -46,7 +46,7 @@ async def answer(state: GatewayState, http_request: Request, capability: Capabil
     envelope = await unless_disconnected(http_request, prepared.predict())
     if MEDIA_TYPE in http_request.headers.get("accept", ""):
         return Response(encode(envelope), media_type=MEDIA_TYPE)
-    return JSONResponse({**envelope, "data": with_arrays(envelope["data"])})
+    return await json_answer(envelope)
 
 
 def make_router(state: GatewayState) -> APIRouter:
