@@ -38,6 +38,10 @@ class CompressionMiddleware:
                 held = message
             elif held is not None:
                 start, held = held, None
+                if message.get("more_body", False):  # a file, read piece by piece
+                    await send(start)
+                    await send(message)
+                    return
                 packed = await _gzip(message.get("body", b""))
                 headers = MutableHeaders(scope=start)
                 headers["Content-Encoding"] = "gzip"

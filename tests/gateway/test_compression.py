@@ -19,6 +19,9 @@ async def answer(request: Request) -> Response:
     kind = request.query_params.get("kind", "json")
     if kind == "stream":
         return StreamingResponse(iter([b"[1,", b"2" * size, b"]"]), media_type="application/json")
+    if kind == "file":
+        headers = {"Content-Length": str(size + 2)}
+        return StreamingResponse(iter([b'"', b"2" * size, b'"']), media_type="application/json", headers=headers)
     return JSONResponse("x" * size) if kind == "json" else PlainTextResponse("x" * size)
 
 
@@ -39,7 +42,7 @@ async def test_a_compressed_answer_is_the_same_answer(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"size": 900}, {"size": TO_BYTES}, {"kind": "stream"}, {"kind": "text"}], ids=str
+    "parameters", [{"size": 900}, {"size": TO_BYTES}, {"kind": "stream"}, {"kind": "file"}, {"kind": "text"}], ids=str
 )
 async def test_what_is_small_enormous_streamed_or_no_json_passes_as_it_is(parameters: dict[str, Any]) -> None:
     response = await get("gzip", **parameters)
