@@ -236,11 +236,13 @@ def segmentation_output(fields: dict[str, Any], size: tuple[int, int]) -> dict[s
     for prompt in fields.get("points") or [[[0, 0]]]:
         mask[prompt[0][1], prompt[0][0]] = True
     output: dict[str, Any] = {
-        "masks": [[CompressedRLE.from_mask(mask).model_dump()]],
+        "masks": [[CompressedRLE.from_mask(mask).model_dump()] * 2],
         "scores": {"values": [0.5, None], "shape": [1, 2]},
     }
     if fields.get("return_image_embedding"):
         output |= {"image_embedding": EMBEDDING, "high_resolution_features": [EMBEDDING, EMBEDDING]}
+    if fields.get("return_logits"):
+        output["mask_logits"] = EMBEDDING
     return output
 
 
@@ -250,7 +252,11 @@ def detection_output(fields: dict[str, Any], size: tuple[int, int]) -> dict[str,
 
 def tracking_output(fields: dict[str, Any], parts: list[bytes]) -> dict[str, Any]:
     count = len(parts) or len(fields["video"])
-    masks = [CompressedRLE.from_mask(np.full((2, 3), index % 2)).model_dump() for index in range(count)]
+    width, height = (3, 2)
+    if parts:
+        with Image.open(io.BytesIO(parts[0])) as image:
+            width, height = image.size
+    masks = [CompressedRLE.from_mask(np.full((height, width), index % 2)).model_dump() for index in range(count)]
     return {"objects_ids": fields["objects_ids"] * count, "frame_indexes": list(range(count)), "masks": masks}
 
 
