@@ -165,7 +165,7 @@ class Follower:
         features.append(pointers.permute(0, 2, 1, 3).flatten(0, 1))
         positions.append(pointer_positions[:, None].expand(-1, rows, -1).repeat_interleave(splits, 0))
         place = model.vision_encoder.neck.position_encoding(coarse.shape, coarse.device, coarse.dtype)
-        conditioned = model.memory_attention(
+        conditioned: torch.Tensor = model.memory_attention(
             current_vision_features=coarse.flatten(2).permute(2, 0, 1),
             current_vision_position_embeddings=place.flatten(2).permute(2, 0, 1).expand(-1, rows, -1),
             memory=torch.cat(features),

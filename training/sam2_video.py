@@ -112,7 +112,8 @@ def video_score(model: Sam2VideoModel, seeds: range, frames: int = 30) -> float:
 
 def train(model: Sam2VideoModel, minutes: float, clips: int, frames: int, rate: float, work: Path) -> Sam2VideoModel:
     """Train for a time and return the moving average of the weights."""
-    memory, decoder = [], []
+    memory: list[nn.Parameter] = []
+    decoder: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         frozen = name.startswith(("vision_encoder", "mask_decoder.conv_s", "mask_downsample"))
         parameter.requires_grad_(not frozen)
@@ -128,7 +129,7 @@ def train(model: Sam2VideoModel, minutes: float, clips: int, frames: int, rate: 
         pictures, masks, clicks = next(loader)
         truth = masks.flatten(0, 1)
         levels = raw_features(model, pictures.flatten(0, 1))
-        by_frame = [level.unflatten(0, (clips, frames)) for level in levels]
+        by_frame = [level.reshape(clips, frames, *level.shape[1:]) for level in levels]
         follower, loss = Follower(model), torch.zeros(())
         for t in range(frames):
             rows = [level[:, t].repeat_interleave(OBJECTS, 0) for level in by_frame]
@@ -140,7 +141,7 @@ def train(model: Sam2VideoModel, minutes: float, clips: int, frames: int, rate: 
         for group in optimizer.param_groups:
             group["lr"] = falling * group["share"]
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(memory + decoder, 1.0)
         optimizer.step()
         step += 1

@@ -58,7 +58,8 @@ class Scene:
 
     def mask(self, label: int) -> npt.NDArray[np.bool_]:
         """The visible mask of one shape, bool [height, width]."""
-        return self.labels == label
+        visible: npt.NDArray[np.bool_] = self.labels == label
+        return visible
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,13 @@ def shape_mask(shape: Shape, size: int) -> npt.NDArray[np.bool_]:
     corners = corners @ np.array([[cos, sin], [-sin, cos]]) + (shape.x, shape.y)
     canvas = Image.new("L", (size, size), 0)
     ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in corners], fill=255)
-    return np.asarray(canvas) > 0
+    mask: npt.NDArray[np.bool_] = np.asarray(canvas) > 0
+    return mask
 
 
 def _smooth_noise(rng: Rng, size: int, cells: int) -> Floats:
     coarse = Image.fromarray(rng.random((cells, cells), dtype=np.float32))
-    return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC)) - 0.5
+    return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC), np.float32) - np.float32(0.5)
 
 
 def draw_ground(rng: Rng, size: int) -> Floats:
@@ -129,7 +131,8 @@ def draw_ground(rng: Rng, size: int) -> Floats:
         mix = rng.random((size, size), dtype=np.float32)
     else:
         mix = np.zeros((size, size), np.float32)
-    return (first + (second - first) * mix[..., None]).astype(np.float32)
+    ground: Floats = (first + (second - first) * mix[..., None]).astype(np.float32)
+    return ground
 
 
 def _pick_color(rng: Rng, taken: Sequence[npt.NDArray[np.float32]]) -> tuple[float, float, float]:
@@ -188,7 +191,7 @@ def _finish(rng: Rng, picture: Floats, noise: float, blur: float) -> Image8:
         picture = picture + rng.normal(0, noise, picture.shape[:2]).astype(np.float32)[..., None]
     image = np.clip(picture, 0, 255).astype(np.uint8)
     if blur:
-        image = np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(blur)))
+        image = np.array(Image.fromarray(image).filter(ImageFilter.GaussianBlur(blur)))
     return image
 
 
