@@ -28,7 +28,7 @@ LAYERS: dict[str, set[str]] = {
     "runner": {"configs", "errors", "media", "model_sets", "models", "protocol", "schemas"},
     # of the runner only the names that both ends of the protocol agree on
     "gateway": {"configs", "errors", "media", "model_sets", "protocol", "runner.wire_names", "schemas"},
-    "serving": {"configs", "errors", "gateway", "model_sets", "runner"},
+    "serving": {"configs", "errors", "gateway", "model_sets", "protocol", "runner"},
 }
 
 TORCH_PARTS = ("models", "runner")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -41,4 +42,14 @@ def create_routes(state: GatewayState) -> FastAPI:
 def create_app(state: GatewayState) -> ASGIApp:
     """Make the application; start and close ``state`` around its life."""
     routes = create_routes(state)
-    return GatewayMiddleware(CompressionMiddleware(routes), routes, state.keys)
+    app = GatewayMiddleware(CompressionMiddleware(routes), routes, state.keys)
+    if not state.settings.cors_origins:
+        return app
+    # outermost, since a browser's preflight carries no API key
+    return CORSMiddleware(
+        app,
+        allow_origins=state.settings.cors_origins,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["X-Request-ID", "Retry-After"],
+    )

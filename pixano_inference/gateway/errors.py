@@ -14,8 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from pixano_inference.errors import ModelFailed, PixanoError, TooLarge
-
-from .request_id import current_request_id
+from pixano_inference.protocol.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixano_inference.errors import NotAuthenticated
+from pixano_inference.protocol.request_id import HEADER, accept_or_make
 
 from . import metrics
 from .auth import ApiKeys
 from .errors import error_response
-from .request_id import HEADER, accept_or_make
 
 logger = logging.getLogger("pixano_inference.access")
 

@@ -15,6 +15,8 @@ import aiohttp
 from pixano_inference.errors import NotFound, Overloaded, PixanoError, Unavailable, from_wire
 from pixano_inference.protocol.messages import MEDIA_TYPE, ProtocolError, decode, encode
 from pixano_inference.protocol.repeated_media import SEND_MEDIA, SentMedia
+from pixano_inference.protocol.request_id import HEADER as REQUEST_ID_HEADER
+from pixano_inference.protocol.request_id import current_request_id
 from pixano_inference.protocol.streams import unpack
 from pixano_inference.runner.wire_names import SECRET_HEADER
 
@@ -137,7 +139,9 @@ class Replica:
         self.in_flight += 1
         try:
             async with self._session.post(
-                f"{self._base}/{path}", data=body, headers={"Content-Type": MEDIA_TYPE}
+                f"{self._base}/{path}",
+                data=body,
+                headers={"Content-Type": MEDIA_TYPE, REQUEST_ID_HEADER: current_request_id()},
             ) as response:
                 yield response
         except aiohttp.ClientConnectorError as error:

@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pixano_inference.errors import Canceled, PixanoError, to_wire
 from pixano_inference.protocol.messages import MEDIA_TYPE, ProtocolError, decode, encode
+from pixano_inference.protocol.request_id import HEADER as REQUEST_ID_HEADER
+from pixano_inference.protocol.request_id import accept_or_make
 from pixano_inference.protocol.streams import pack
 
 from .batcher import Arrival
@@ -49,6 +51,7 @@ class RunnerApp:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
+        accept_or_make(request.headers.get(REQUEST_ID_HEADER))
         with contextlib.ExitStack() as until_answered:
             response = await self._respond(request, until_answered)
             await response(scope, receive, send)

@@ -8,7 +8,7 @@ import sys
 import orjson
 
 from pixano_inference.configs.server_settings import server_settings
-from pixano_inference.gateway.request_id import current_request_id
+from pixano_inference.protocol.request_id import current_request_id
 
 
 class _TextFormatter(logging.Formatter):

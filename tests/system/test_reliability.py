@@ -9,6 +9,7 @@ import base64
 import contextlib
 import hashlib
 import io
+import json
 import random
 import threading
 import time
@@ -44,7 +45,11 @@ def data_uri(data: bytes | None = None) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    environment = {"PIXANO_API_KEYS": "key of alice,key of bob", "PIXANO_HANG_GRACE_S": "0.5"}
+    environment = {
+        "PIXANO_API_KEYS": "key of alice,key of bob",
+        "PIXANO_HANG_GRACE_S": "0.5",
+        "PIXANO_LOG_FORMAT": "json",
+    }
     log: Path = tmp_path_factory.mktemp("fragile") / "log"
     with Server(MODEL_SETS / "fragile.py", log, environment=environment) as server:
         yield server
@@ -141,6 +146,22 @@ def test_a_model_that_fails_costs_one_answer(server: Server, http: httpx.Client,
     for secret in ("secret", "/some/path", "Traceback", "Error", ".py"):
         assert secret not in response.text
     assert odd(http, "nothing").status_code == 200
+
+
+def test_the_words_of_a_failure_are_in_the_log_under_the_id_that_the_caller_sent(
+    server: Server, http: httpx.Client
+) -> None:
+    body = {"model": "odd", "image": data_uri(), "classes": "raise"}
+    response = http.post("/inference/detection/", json=body, headers={"X-Request-ID": "looked-for"})
+    assert response.headers["x-request-id"] == "looked-for"
+    (line,) = [line for line in server.text().splitlines() if "looked-for" in line and '"process":"odd"' in line]
+    entry = json.loads(line)
+    assert entry["level"] == "ERROR"
+    assert "secret words at /some/path" in entry["exception"]
+    for odd_id in ("", "x" * 200, "two words", "new\tline", "é"):
+        made = http.get("/health", headers={b"X-Request-ID": odd_id.encode()}).headers["x-request-id"]
+        assert made != odd_id
+        assert len(made) == 32
 
 
 @pytest.mark.parametrize("what", ["exit", "segfault"])

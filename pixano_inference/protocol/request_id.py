@@ -1,4 +1,4 @@
-"""One id per request, in every answer and every log line."""
+"""One id per request, in every answer and every log line, of the gateway and of the runner."""
 
 from __future__ import annotations
 
