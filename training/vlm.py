@@ -20,11 +20,9 @@ import argparse
 import json
 import math
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from transformers import (
     AutoModelForImageTextToText,
@@ -34,108 +32,11 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from training.vlm_dense import COLOR_WORDS, SHAPE_WORDS, LabelledScene, Trainer, features, stack, train_dense
-from training.vlm_model import CELLS, WIDTH, make_model, make_processor, make_tokenizer
-from training.vlm_questions import KINDS, Question, ask, held_out
-
-# What one image is asked in one sequence: kind of question and room for it in tokens, answer included.
-EASY = [("color", 9), ("color", 9), ("shape", 9), ("shape", 9), ("exists", 9), ("exists", 9), ("count", 9)]
-ALL = [("color", 9), ("shape", 9), ("exists", 9), ("count", 9), ("count", 9), ("count", 9)] + [("side", 14)] * 4
-
-
-class Layout:
-    """Where the questions of one sequence lie: a shared image, then segments that cannot see each other."""
-
-    def __init__(self, slots: list[tuple[str, int]]) -> None:
-        """Compute positions [1, length] and the mask [1, 1, length, length] (True: may attend)."""
-        self.slots = slots
-        self.prefix = CELLS + 2
-        segment = [0] * self.prefix
-        position = list(range(self.prefix))
-        self.starts = []
-        for number, (_, room) in enumerate(slots):
-            self.starts.append(len(segment))
-            segment += [number + 1] * room
-            position += list(range(self.prefix, self.prefix + room))
-        owner, order = torch.tensor(segment), torch.arange(len(segment))
-        same = (owner[:, None] == owner[None]) | (owner[None] == 0)
-        self.mask = (same & (order[:, None] >= order[None]))[None, None]
-        self.positions = torch.tensor(position)[None]
-
-
-class QuestionBatch:
-    """Token ids, targets and the places where questions name a shape."""
-
-    def __init__(
-        self, scenes: list[LabelledScene], layout: Layout, tokenizer: PreTrainedTokenizerFast, rng: random.Random
-    ):
-        """Ask every scene one question per slot of the layout."""
-        size, length = len(scenes), layout.positions.shape[1]
-        self.ids = torch.zeros(size, length, dtype=torch.long)
-        self.targets = torch.full((size, length), -100)
-        self.ids[:, 0] = tokenizer.bos_token_id
-        self.ids[:, 1] = tokenizer.convert_tokens_to_ids("<|user|>")
-        named: list[tuple[int, int, float, float]] = []
-        for row, scene in enumerate(scenes):
-            left = ask(scene.shapes, rng)
-            for (kind, room), start in zip(layout.slots, layout.starts, strict=True):
-                question = next((q for q in left if q.kind == kind), None)
-                if question is None:
-                    continue
-                left.remove(question)
-                named += self._write(row, start, room, question, tokenizer)
-        self.named = named
-
-    def _write(
-        self, row: int, start: int, room: int, question: Question, tokenizer: PreTrainedTokenizerFast
-    ) -> Iterator[tuple[int, int, float, float]]:
-        asked = [*_encode(tokenizer, question.text), tokenizer.convert_tokens_to_ids("<|assistant|>")]
-        answer = _encode(tokenizer, question.answer)
-        whole = asked + answer
-        assert len(whole) <= room, (question, len(whole))
-        self.ids[row, start : start + len(whole)] = torch.tensor(whole)
-        shifted = [*answer, tokenizer.eos_token_id]
-        first = start + len(asked) - 1
-        self.targets[row, first : first + len(shifted)] = torch.tensor(shifted)
-        shape_ids = {_encode(tokenizer, s)[0] for s in SHAPE_WORDS}
-        spots = [i for i, token in enumerate(asked) if token in shape_ids]
-        for spot, subject in zip(spots, question.subjects, strict=False):
-            yield row, start + spot, subject.x, subject.y
-
-
-_CODES: dict[str, list[int]] = {}
-
-
-def _encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
-    if text not in _CODES:
-        _CODES[text] = tokenizer.encode(text, add_special_tokens=False)
-    return _CODES[text]
-
-
-class Guides(nn.Module):
-    """The extra losses of phase 2, not part of the model."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        """Remember the ids of the words."""
-        super().__init__()
-        self.place = nn.Linear(WIDTH, 2)
-        self.color_ids = torch.tensor([_encode(tokenizer, w)[0] for w in COLOR_WORDS])
-        self.shape_ids = torch.tensor([_encode(tokenizer, w)[0] for w in SHAPE_WORDS])
-
-    def words(self, projected: Tensor, embedding: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Image tokens must match the embeddings of their own colour and shape."""
-        loss = projected.new_zeros(())
-        for ids, label in ((self.color_ids, batch["color"]), (self.shape_ids, batch["shape"])):
-            words = F.normalize(embedding[ids], dim=-1)
-            logits = 12 * F.normalize(projected, dim=-1) @ words.T
-            loss = loss + F.cross_entropy(logits.flatten(0, 1), label.flatten() - 1, ignore_index=-1)
-        return loss
-
-    def places(self, hidden: Tensor, named: list[tuple[int, int, float, float]]) -> Tensor:
-        """Where a question names a shape, the hidden state must tell its centre."""
-        rows, spots = torch.tensor([n[0] for n in named]), torch.tensor([n[1] for n in named])
-        wanted = torch.tensor([n[2:] for n in named])
-        return (self.place(hidden[rows, spots]) - wanted).abs().sum(-1).mean()
+from training.vlm_batches import ALL, EASY, Layout, QuestionBatch
+from training.vlm_dense import LabelledScene, Trainer, features, stack, train_dense
+from training.vlm_guides import Guides
+from training.vlm_model import WIDTH, make_model, make_processor, make_tokenizer
+from training.vlm_questions import KINDS, held_out
 
 
 def _start(model: LlavaForConditionalGeneration) -> None:
@@ -163,10 +64,10 @@ def train_language(
     )
     rng = random.Random("resumed" if resumed else "language")
     layouts = {"easy": Layout(EASY), "all": Layout(ALL)}
-    report = 0.03
+    report = 0.08
     while trainer.done < 1:
         layout = layouts["easy" if trainer.done < 0.12 and not resumed else "all"]
-        scenes = [LabelledScene(rng) for _ in range(12)]
+        scenes = [LabelledScene(rng) for _ in range(8)]
         batch = stack(scenes)
         asked = QuestionBatch(scenes, layout, tokenizer, rng)
         with torch.no_grad():
@@ -185,14 +86,16 @@ def train_language(
         answered = asked.targets >= 0
         answers = F.cross_entropy(model.lm_head(output.last_hidden_state[answered].float()), asked.targets[answered])
         words = guides.words(projected, text.embed_tokens.weight, batch)
-        places = guides.places(output.hidden_states[2].float(), asked.named) if asked.named else answers.new_zeros(())
-        trainer.step(answers + 0.2 * words + places)
+        hidden = tuple(state.float() for state in output.hidden_states)
+        facts = guides.facts(hidden[2], asked.nouns)
+        looks = guides.looks(text, hidden, layout, asked)
+        trainer.step(answers + 0.2 * words + 0.5 * facts + 0.5 * looks)
         if trainer.done >= report:
             report += 0.08
             scores = evaluate_fast(model, tokenizer, layouts["all"])
             print(
                 f"language {trainer.done:.2f} step {trainer.steps} answers {answers.item():.3f}"
-                f" words {words.item():.3f} places {places.item():.3f} {scores}",
+                f" words {words.item():.3f} facts {facts.item():.3f} looks {looks.item():.3f} {scores}",
                 flush=True,
             )
             model.save_pretrained(out)
@@ -260,15 +163,17 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
-    tokenizer = make_tokenizer()
-    model = make_model(tokenizer)
-    print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(tokenizer)} tokens", flush=True)
-    make_processor(tokenizer).save_pretrained(options.out)
     if options.resume:
+        tokenizer = AutoProcessor.from_pretrained(options.out).tokenizer
         model = LlavaForConditionalGeneration.from_pretrained(options.out, dtype=torch.float32)
-    elif options.vision:
-        model.model.vision_tower.load_state_dict(torch.load(options.vision))
     else:
+        tokenizer = make_tokenizer()
+        make_processor(tokenizer).save_pretrained(options.out)
+        model = make_model(tokenizer)
+    print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(tokenizer)} tokens", flush=True)
+    if options.vision:
+        model.model.vision_tower.load_state_dict(torch.load(options.vision))
+    elif not options.resume:
         train_dense(model, 60 * options.dense_minutes, options.out.with_suffix(".vision.pt"))
     train_language(model, tokenizer, 60 * options.language_minutes, options.out, options.resume)
     model.half().save_pretrained(options.out)

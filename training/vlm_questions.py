@@ -20,43 +20,57 @@ class Question:
         kind: One of `KINDS`.
         text: What is asked.
         answer: The one right answer, a single lower-case word or digit.
-        subjects: The shapes that the question names, in the order of the text (``side`` and ``exists`` questions).
+        named: For each noun phrase of the text ("the red circle", "squares", "the red one"), in its order, the shapes
+            of the scene that fit it.
     """
 
     kind: str
     text: str
     answer: str
-    subjects: tuple[DrawnShape, ...] = ()
+    named: tuple[tuple[DrawnShape, ...], ...]
 
 
 def _color_questions(shapes: list[DrawnShape], rng: random.Random) -> list[Question]:
     names = [s.shape for s in shapes]
     color = rng.choice(["color", "colour"])
-    return [Question("color", f"What {color} is the {s.shape}?", s.color) for s in shapes if names.count(s.shape) == 1]
+    return [
+        Question("color", f"What {color} is the {s.shape}?", s.color, ((s,),))
+        for s in shapes
+        if names.count(s.shape) == 1
+    ]
 
 
 def _shape_questions(shapes: list[DrawnShape]) -> list[Question]:
     colors = [s.color for s in shapes]
     return [
-        Question("shape", f"What shape is the {s.color} one?", s.shape) for s in shapes if colors.count(s.color) == 1
+        Question("shape", f"What shape is the {s.color} one?", s.shape, ((s,),))
+        for s in shapes
+        if colors.count(s.color) == 1
     ]
 
 
 def _count_questions(shapes: list[DrawnShape], rng: random.Random) -> list[Question]:
+    # Two of three times something that is there, otherwise most answers would be 0.
     color = rng.choice([rng.choice(shapes).color, rng.choice(shapes).color, rng.choice(list(COLORS))])
     shape = rng.choice([rng.choice(shapes).shape, rng.choice(shapes).shape, rng.choice(SHAPES)])
-    return [
-        Question("count", "How many shapes are there?", str(len(shapes))),
-        Question("count", f"How many {color} shapes are there?", str(sum(s.color == color for s in shapes))),
-        Question("count", f"How many {shape}s are there?", str(sum(s.shape == shape for s in shapes))),
+    asked = [
+        ("How many shapes are there?", tuple(shapes)),
+        (f"How many {color} shapes are there?", tuple(s for s in shapes if s.color == color)),
+        (f"How many {shape}s are there?", tuple(s for s in shapes if s.shape == shape)),
     ]
+    return [Question("count", text, str(len(fitting)), (fitting,)) for text, fitting in asked]
 
 
 def _side_questions(shapes: list[DrawnShape]) -> list[Question]:
     names = [s.name for s in shapes]
     single = [s for s in shapes if names.count(s.name) == 1]
     return [
-        Question("side", f"Is the {a.name} left or right of the {b.name}?", "left" if a.x < b.x else "right", (a, b))
+        Question(
+            "side",
+            f"Is the {a.name} left or right of the {b.name}?",
+            "left" if a.x < b.x else "right",
+            ((a,), (b,)),
+        )
         for a in single
         for b in single
         # Nobody could answer for two shapes one above the other.
@@ -65,14 +79,13 @@ def _side_questions(shapes: list[DrawnShape]) -> list[Question]:
 
 
 def _exists_questions(shapes: list[DrawnShape], rng: random.Random) -> list[Question]:
-    some = rng.choice(shapes)
-    names = [s.name for s in shapes]
-    known = (some,) if names.count(some.name) == 1 else ()
-    absent = f"{rng.choice([some.color, rng.choice(list(COLORS))])} {rng.choice(SHAPES)}"
-    return [
-        Question("exists", f"Is there a {some.name}?", "yes", known),
-        Question("exists", f"Is there a {absent}?", "yes" if absent in names else "no"),
-    ]
+    # Half of the pairs that may be absent share their colour with something that is there.
+    color = rng.choice([rng.choice(shapes).color, rng.choice(list(COLORS))])
+    questions = []
+    for name in (rng.choice(shapes).name, f"{color} {rng.choice(SHAPES)}"):
+        fitting = tuple(s for s in shapes if s.name == name)
+        questions.append(Question("exists", f"Is there a {name}?", "yes" if fitting else "no", (fitting,)))
+    return questions
 
 
 def ask(shapes: list[DrawnShape], rng: random.Random) -> list[Question]:
