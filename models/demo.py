@@ -1,0 +1,15 @@
+"""The demo model set: small checkpoints that scripts in training/ made, served without a GPU and without downloads."""
+
+from pathlib import Path
+
+from pixano_inference.configs import ModelConfig, Sam2ImageParams
+
+CHECKPOINTS = Path(__file__).parent / "demo"
+
+models = [
+    ModelConfig(
+        name="sam2-image",
+        model_class="Sam2ImageModel",
+        model_params=Sam2ImageParams(path=str(CHECKPOINTS / "sam2-image"), local_files_only=True),
+    ),
+]
