@@ -11,8 +11,11 @@ import hashlib
 import io
 import json
 import random
+import socket
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,6 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "PIXANO_API_KEYS": "key of alice,key of bob",
         "PIXANO_HANG_GRACE_S": "0.5",
         "PIXANO_LOG_FORMAT": "json",
+        "PIXANO_MAX_BODY_MB": "4",
     }
     log: Path = tmp_path_factory.mktemp("fragile") / "log"
     with Server(MODEL_SETS / "fragile.py", log, environment=environment) as server:
@@ -132,6 +136,69 @@ def test_every_port_is_local(server: Server) -> None:
         if connection.status == psutil.CONN_LISTEN
     }
     assert listening == {"127.0.0.1"}
+
+
+def bomb() -> bytes:
+    """A PNG of a few kilobytes that claims, and holds, 20000 × 20000 one-bit pixels."""
+    side = 20_000
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    pixels = zlib.compress(bytes(side * (side // 8 + 1)), 9)
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def test_an_image_bomb_costs_nothing(server: Server, http: httpx.Client) -> None:
+    data = bomb()
+    assert len(data) < 60_000
+    before = psutil.Process(server.gateway_pid()).memory_info().rss
+    as_json = http.post("/inference/segmentation/", json={"model": "disk", "image": data_uri(data)})
+    upload = {"metadata": b'{"model": "disk"}', "image": data}
+    as_part = http.post("/inference/segmentation/binary", files=upload)
+    assert as_json.status_code == as_part.status_code == 413
+    assert "20000 × 20000" in as_json.text
+    assert psutil.Process(server.gateway_pid()).memory_info().rss - before < 10 * 2**20
+
+
+def test_a_body_over_the_limit_is_refused_with_flat_memory(server: Server, http: httpx.Client) -> None:
+    process = psutil.Process(server.gateway_pid())
+    before = process.memory_info().rss
+    highest = before
+
+    def endless(megabytes: int) -> Iterator[bytes]:
+        nonlocal highest
+        for _ in range(megabytes):
+            highest = max(highest, process.memory_info().rss)
+            yield b" " * 2**20
+
+    # chunked: no length is declared; small enough to be read to its end, which keeps the connection
+    response = http.post("/inference/segmentation/", content=endless(12), headers={"Content-Type": "application/json"})
+    assert response.status_code == 413
+    assert "4194304 bytes" in response.text
+    assert http.get("/health").status_code == 200
+    # a terabyte is announced, and refused before a byte of it is sent
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(
+            b"POST /inference/segmentation/ HTTP/1.1\r\nHost: x\r\nX-API-Key: key of alice\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 1000000000000\r\n\r\n"
+        )
+        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+    assert highest - before < 24 * 2**20
+
+
+def test_the_server_cannot_be_sent_to_itself(server: Server, http: httpx.Client) -> None:
+    for url in (
+        f"{server.url}/health",
+        f"http://localhost:{server.port}/health",
+        "file:///etc/hostname",
+        "/etc/hostname",
+    ):
+        response = http.post("/inference/segmentation/", json={"model": "disk", "image": url})
+        assert response.status_code == 422, url
+        assert response.json()["detail"][0]["loc"] == ["body", "image"]
+        assert "127.0.0.1" not in response.text
 
 
 @pytest.mark.parametrize("what", ["raise", "none", "wrong type", "invalid", "memory", "sys.exit", "interrupt"])
