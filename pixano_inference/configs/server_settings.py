@@ -78,6 +78,11 @@ class ServerSettings(BaseSettings):
             "before its process is replaced",
         ),
     ] = 30.0
+    job_timeout_s: Annotated[
+        float, Field(gt=0, description="Seconds that a job may wait, and that a model may work on it")
+    ] = 86400.0
+    max_jobs_per_key: Annotated[int, Field(gt=0, description="Most unfinished jobs of one API key")] = 100
+    max_jobs_mb: Annotated[float, Field(gt=0, description="Most media of all unfinished jobs in MiB")] = 20480.0
     log_format: Annotated[str, Field(pattern="^(text|json)$", description="Log lines as text or JSON")] = "text"
 
     @field_validator("media_roots", mode="before")

@@ -13,6 +13,7 @@ from pixano_inference import __version__
 
 from . import errors, openapi, routes_inference, routes_service, routes_stream
 from .compression import CompressionMiddleware
+from .jobs import routes as routes_jobs
 from .middleware import GatewayMiddleware
 from .routes_service import APP_DESCRIPTION, APP_NAME
 from .state import GatewayState
@@ -35,6 +36,7 @@ def create_routes(state: GatewayState) -> FastAPI:
     app.include_router(routes_service.make_router(state))
     app.include_router(routes_inference.make_router(state))
     app.include_router(routes_stream.make_router(state))
+    app.include_router(routes_jobs.make_router(state))
     app.mount("/playground", StaticFiles(directory=PLAYGROUND, html=True), name="playground")
     return app
 

@@ -93,11 +93,12 @@ async def prepare(
     http_request.state.model = pool.model
     check_bounds(request, state.settings)
     resolved = await resolve_media(state, caller, request)
-    fields = {name: to_plain(value) for name, value in resolved.items() if name in _input_fields(capability)}
+    fields = {name: to_plain(value) for name, value in resolved.items() if name in input_fields(capability)}
     return PreparedRequest(pool, fields, _digest(resolved), started)
 
 
-def _input_fields(capability: Capability) -> set[str]:
+def input_fields(capability: Capability) -> set[str]:
+    """Return the names of the fields that a model of this capability receives."""
     return set(CAPABILITIES[capability].input.model_fields)
 
 

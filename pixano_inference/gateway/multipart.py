@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Literal, TypeVar
 
 import orjson
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +17,7 @@ from pixano_inference.errors import BadRequest, InvalidInput, PixanoError, TooLa
 from pixano_inference.schemas.base import Schema
 
 SchemaT = TypeVar("SchemaT", bound=Schema)
+KeptT = TypeVar("KeptT")
 
 _MIB = 1024 * 1024
 _MAX_OTHER_PARTS = 16
@@ -27,6 +28,13 @@ _MAX_HEADERS_OF_PART = 16
 async def read_multipart(
     request: Request, settings: ServerSettings, *, files: Literal["image", "frames"]
 ) -> tuple[bytes, list[bytes]]:
+    """Read an upload into memory, see :func:`read_upload_parts`."""
+    return await read_upload_parts(request, settings, files=files, keep=lambda data: data)
+
+
+async def read_upload_parts(
+    request: Request, settings: ServerSettings, *, files: Literal["image", "frames"], keep: Callable[[bytes], KeptT]
+) -> tuple[bytes, list[KeptT]]:
     """Read an upload: one part ``metadata``, and one part ``image`` or any number of parts ``frames``.
 
     Metadata may be a file part or a plain text field. Parts of other names are skipped.
@@ -35,9 +43,10 @@ async def read_multipart(
         request: A request whose body has not been read.
         settings: The limits. An image upload is bounded as a body is, one of frames as a video is.
         files: Name of the parts that hold files.
+        keep: Called with each file as soon as it is complete; what it returns is kept in its place.
 
     Returns:
-        The metadata, and the files in the order in which they were sent.
+        The metadata, and what ``keep`` made of the files, in the order in which they were sent.
 
     Raises:
         BadRequest: The body is no multipart form, is cut short, or its metadata is missing or there twice.
@@ -49,7 +58,10 @@ async def read_multipart(
     if declared.isdecimal() and int(declared) > limit:
         raise _body_too_large(limit)
     form = _Form(
-        files, max_files=1 if files == "image" else settings.max_frames, max_metadata=int(settings.max_body_mb * _MIB)
+        files,
+        keep,
+        max_files=1 if files == "image" else settings.max_frames,
+        max_metadata=int(settings.max_body_mb * _MIB),
     )
     parser = _parser(request.headers.get("content-type", ""), form)
     received = 0
@@ -96,7 +108,7 @@ def _body_too_large(limit: int) -> TooLarge:
     return TooLarge(f"the body is larger than the allowed {limit} bytes", code="body")
 
 
-def _parser(content_type: str, form: _Form) -> MultipartParser:
+def _parser(content_type: str, form: _Form[Any]) -> MultipartParser:
     try:
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary")
@@ -132,15 +144,16 @@ def _feed(parser: MultipartParser, chunk: bytes) -> None:
         raise BadRequest("the multipart body is broken", code="multipart") from None
 
 
-class _Form:
+class _Form(Generic[KeptT]):
     """Collects the parts as the parser finds them."""
 
-    def __init__(self, files: str, *, max_files: int, max_metadata: int) -> None:
+    def __init__(self, files: str, keep: Callable[[bytes], KeptT], *, max_files: int, max_metadata: int) -> None:
         self._files_name = files
+        self._keep = keep
         self._max_files = max_files
         self._max_metadata = max_metadata
         self._metadata: bytes | None = None
-        self._files: list[bytes] = []
+        self._files: list[KeptT] = []
         self._other_parts = 0
         self._name = ""
         self._header = b""
@@ -150,7 +163,7 @@ class _Form:
         self._size = 0
         self._complete = False
 
-    def result(self) -> tuple[bytes, list[bytes]]:
+    def result(self) -> tuple[bytes, list[KeptT]]:
         if not self._complete:
             raise BadRequest("the multipart body ends before its last boundary", code="multipart")
         if self._metadata is None:
@@ -209,7 +222,7 @@ class _Form:
         if self._name == "metadata":
             self._metadata = b"".join(self._chunks)
         elif self._name == self._files_name:
-            self._files.append(b"".join(self._chunks))
+            self._files.append(self._keep(b"".join(self._chunks)))
         self._chunks = []
 
     def end(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from typing import Any
 from urllib.parse import urlparse
 
@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 _SILENCE_S = 8.0
 """A runner tells its state every two seconds; after this long without a word it counts as down."""
 _RETRY_S = 0.2
+
+BodyMaker = Callable[[], AsyncIterable[bytes]]
+"""Makes the body of a message in chunks, for requests that are not held in memory."""
 
 
 class NotBegun(Exception):
@@ -134,7 +137,7 @@ class Replica:
                     return  # letting go tells the runner that nothing more will come
 
     @contextlib.asynccontextmanager
-    async def _post(self, path: str, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _post(self, path: str, body: bytes | AsyncIterable[bytes]) -> AsyncIterator[aiohttp.ClientResponse]:
         assert self._session is not None  # noqa: S101  # start() makes it
         self.in_flight += 1
         try:
@@ -181,13 +184,18 @@ class Replica:
         _raise_error(message)
         return message
 
-    async def stream(self, plain: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any]]:
-        """Send one request and yield the runner's messages.
+    async def stream(self, plain: dict[str, Any] | BodyMaker, timeout_s: float) -> AsyncGenerator[dict[str, Any]]:
+        """Send one request, or the body that is made for it, and yield the runner's messages.
 
         Raises:
             NotBegun: The runner could not be reached, or has no room; nothing was begun.
             PixanoError: What the runner answered instead.
         """
+        if callable(plain):
+            async with contextlib.aclosing(self._stream(plain, timeout_s)) as messages:
+                async for message in messages:
+                    yield message
+            return
         shortened = self._sent.shorten(plain)
         try:
             async with contextlib.aclosing(self._stream(shortened, timeout_s)) as messages:
@@ -203,8 +211,8 @@ class Replica:
                     yield message
         self._sent.remember(plain)
 
-    async def _stream(self, plain: dict[str, Any], timeout_s: float) -> AsyncGenerator[dict[str, Any]]:
-        body = encode({"input": plain, "timeout_s": timeout_s})
+    async def _stream(self, plain: dict[str, Any] | BodyMaker, timeout_s: float) -> AsyncGenerator[dict[str, Any]]:
+        body = plain() if callable(plain) else encode({"input": plain, "timeout_s": timeout_s})
         async with self._post("stream", body) as response:
             if response.status != 200:
                 _raise_error(self._message(response, await response.read()))

@@ -18,7 +18,7 @@ from pixano_inference.errors import PixanoError, TimedOut, Unavailable
 from pixano_inference.model_sets import ResolvedModel
 
 from . import metrics
-from .replica import NotBegun, Replica
+from .replica import BodyMaker, NotBegun, Replica
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class RunnerPool:
         raise reason or Unavailable(f"model {self.model.name!r} cannot be reached", retry_after_s=2)
 
     async def stream(
-        self, plain: dict[str, Any], digest: str | None, timeout_s: float
+        self, plain: dict[str, Any] | BodyMaker, digest: str | None, timeout_s: float
     ) -> AsyncGenerator[dict[str, Any]]:
         """Answer one request with one of the replicas, message by message.
 

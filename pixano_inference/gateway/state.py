@@ -13,6 +13,7 @@ from pixano_inference.model_sets import ModelSet
 from pixano_inference.schemas import Capability
 
 from .auth import ApiKeys
+from .jobs.service import JobService
 from .runner_pool import RunnerPool
 from .seen_images import SeenImages
 
@@ -27,6 +28,7 @@ class GatewayState:
     keys: ApiKeys = field(init=False)
     media: MediaResolver = field(init=False)
     seen: SeenImages = field(init=False)
+    jobs: JobService = field(init=False)
 
     def __post_init__(self) -> None:
         """Make what the settings ask for."""
@@ -43,9 +45,13 @@ class GatewayState:
             )
             self.pools[model.name] = pool
             await pool.start()
+        tracking = {name: pool for name, pool in self.pools.items() if pool.model.capability == Capability.TRACKING}
+        self.jobs = JobService(self.settings, tracking)
+        await self.jobs.start()
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; jobs in work go back into their queue."""
+        await self.jobs.close()
         for pool in self.pools.values():
             await pool.close()
         await self.media.aclose()

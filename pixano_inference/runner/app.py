@@ -84,7 +84,7 @@ class RunnerApp:
             return Response(encode({"error": to_wire(error)}), status_code=error.status, media_type=MEDIA_TYPE)
 
     async def _read(self, request: Request) -> tuple[Any, float]:
-        message = decode(await request.body())
+        message = decode(b"".join([chunk async for chunk in request.stream()]))
         timeout_s = message.get("timeout_s")
         if not isinstance(timeout_s, int | float) or not timeout_s > 0:
             raise ProtocolError("timeout_s must be a positive number")

@@ -40,6 +40,8 @@ def serve(host: str, port: int, *, strict: bool, state_folder: Path) -> int:
         STRICT_VARIABLE: "1" if strict else "0",
         SUPERVISOR_VARIABLE: str(os.getpid()),
         FAILURE_FILE_VARIABLE: str(failure),
+        # of the whole run, so that a gateway that is restarted finds its jobs
+        "PIXANO_DATA_DIR": os.environ.get("PIXANO_DATA_DIR", str(state_folder / "data")),
         # apart from other servers on this machine
         "BENTOML_HOME": os.environ.get("BENTOML_HOME", str(state_folder / "bentoml")),
     })  # fmt: skip
