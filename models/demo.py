@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pixano_inference.configs import ModelConfig, Sam2ImageParams
+from pixano_inference.configs import GroundingDINOParams, ModelConfig, Sam2ImageParams
 
 CHECKPOINTS = Path(__file__).parent / "demo"
 
@@ -11,5 +11,10 @@ models = [
         name="sam2-image",
         model_class="Sam2ImageModel",
         model_params=Sam2ImageParams(path=str(CHECKPOINTS / "sam2-image"), local_files_only=True),
+    ),
+    ModelConfig(
+        name="detector",
+        model_class="GroundingDINOModel",
+        model_params=GroundingDINOParams(path=str(CHECKPOINTS / "grounding-shapes"), local_files_only=True),
     ),
 ]
