@@ -48,6 +48,12 @@ class ServerSettings(BaseSettings):
     api_keys_file: Annotated[
         Path | None, Field(description="File of keys, one a line: plain, or sha256:<hex> of the key")
     ] = None
+    max_requests_per_key: Annotated[
+        int | None, Field(gt=0, description="Most inference requests of one API key in flight; null: no bound")
+    ] = None
+    requests_per_minute_per_key: Annotated[
+        float | None, Field(gt=0, description="Most inference requests of one API key per minute; null: no bound")
+    ] = None
     cors_origins: Annotated[list[str], NoDecode, Field(description="Origins that browsers may call from")] = []
 
     seen_images_mb: Annotated[

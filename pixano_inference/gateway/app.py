@@ -16,6 +16,7 @@ from .compression import CompressionMiddleware
 from .jobs import routes as routes_jobs
 from .middleware import GatewayMiddleware
 from .routes_service import APP_DESCRIPTION, APP_NAME
+from .shares import CallerShares
 from .state import GatewayState
 
 PLAYGROUND = Path(__file__).parent / "playground"
@@ -44,13 +45,15 @@ def create_routes(state: GatewayState) -> FastAPI:
 def create_app(state: GatewayState) -> ASGIApp:
     """Make the application; start and close ``state`` around its life."""
     routes = create_routes(state)
-    app = GatewayMiddleware(CompressionMiddleware(routes), routes, state.keys)
-    if not state.settings.cors_origins:
+    settings = state.settings
+    shares = CallerShares(settings.max_requests_per_key, settings.requests_per_minute_per_key)
+    app = GatewayMiddleware(CompressionMiddleware(routes), routes, state.keys, shares)
+    if not settings.cors_origins:
         return app
     # outermost, since a browser's preflight carries no API key
     return CORSMiddleware(
         app,
-        allow_origins=state.settings.cors_origins,
+        allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["*"],
         expose_headers=["X-Request-ID", "Retry-After"],

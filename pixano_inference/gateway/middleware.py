@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import ExitStack
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -12,12 +13,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pixano_inference.errors import NotAuthenticated
+from pixano_inference.errors import NotAuthenticated, Overloaded
 from pixano_inference.protocol.request_id import HEADER, accept_or_make
 
 from . import metrics
 from .auth import ApiKeys
 from .errors import error_response
+from .shares import CallerShares
 
 logger = logging.getLogger("pixano_inference.access")
 
@@ -38,12 +40,14 @@ class GatewayMiddleware:
         app: The application.
         routes: Where the routes are, to see whether a path with another slash exists.
         keys: Who may call.
+        shares: How much each caller may have.
     """
 
-    def __init__(self, app: ASGIApp, routes: FastAPI, keys: ApiKeys) -> None:
+    def __init__(self, app: ASGIApp, routes: FastAPI, keys: ApiKeys, shares: CallerShares) -> None:
         self._app = app
         self._routes = routes
         self._keys = keys
+        self._shares = shares
         # trying every route costs more than the rest of this class together
         self._is_route = lru_cache(maxsize=256)(self._matches)
 
@@ -81,14 +85,26 @@ class GatewayMiddleware:
             )
             await send({"type": "http.response.body", "body": b""})
             return
+        caller = None
         try:
-            scope.setdefault("state", {})["caller"] = None if _is_open(scope["path"]) else self._keys.identify(headers)
+            if not _is_open(scope["path"]):
+                caller = self._keys.identify(headers)
         except NotAuthenticated as error:
             response = error_response(error)
             response.headers["WWW-Authenticate"] = "Bearer"
             await response(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        scope.setdefault("state", {})["caller"] = caller
+        if caller is None or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._shares.hold(caller.key_id))
+            except Overloaded as error:
+                await error_response(error)(scope, receive, send)
+                return
+            await self._app(scope, receive, send)
 
     def _matches(self, path: str) -> bool:
         probe: Scope = {"type": "http", "method": "POST", "path": path, "root_path": "", "headers": []}
