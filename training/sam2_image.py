@@ -107,13 +107,16 @@ def dense_loss(heads: nn.ModuleList, levels: list[torch.Tensor], dense: torch.Te
     return total
 
 
-def mask_loss(logits: torch.Tensor, iou: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def mask_loss(
+    logits: torch.Tensor, iou: torch.Tensor, truth: torch.Tensor, single: float = 0.5
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Focal and dice loss of the single mask and of the best of three, and of the IoU predicted for all four.
 
     Args:
         logits: [rows, 4, 64, 64].
         iou: predicted IoU, [rows, 4].
         truth: bool [rows, 256, 256].
+        single: Weight of the single mask beside the best of three.
 
     Returns:
         The loss and the index (1 to 3) of each row's best candidate.
@@ -136,7 +139,7 @@ def mask_loss(logits: torch.Tensor, iou: torch.Tensor, truth: torch.Tensor) -> t
     focal = ((chance - wanted).abs().pow(1.5) * cross).mean((2, 3))
     overlap = 2 * (chance * wanted).sum((2, 3)) + 1
     dice_loss = 1 - overlap / (chance.sum((2, 3)) + wanted.sum((2, 3)) + 1)
-    weight = torch.tensor([0.5, 1.0])
+    weight = torch.tensor([single, 1.0])
     loss = ((20 * focal + dice_loss) * weight).sum(1).mean() + (iou - true_iou).pow(2).sum(1).mean()
     return loss, best
 
@@ -213,7 +216,8 @@ class Trainer:
                 extra, sign = correction(earlier, truth)
                 place, kind = torch.cat([extra, place], 1), torch.cat([sign, kind], 1)
                 logits, iou, _ = decode(self.model, rows, place, kind, earlier[:, None])
-                total = total + mask_loss(logits, iou, truth)[0]
+                # a mask that is being refined is asked for as the single one
+                total = total + mask_loss(logits, iou, truth, single=1.0)[0]
         return total
 
     def step(self, optimizer: torch.optim.Optimizer, loss: torch.Tensor, rate: float) -> None:
@@ -257,15 +261,18 @@ class Trainer:
             self.step(optimizer, loss, rate * min(1.0, (self.steps - first + 1) / 30))
             self.log(20, f"decoder{' toy' if toys else ''} {loss.item():.3f}")
 
-    def train_all(self, rate: float, folder: Path) -> None:
-        """Third phase: everything on real masks, the rate falling to zero as a cosine."""
+    def train_all(self, rate: float, folder: Path, refine_from: float, every: int) -> None:
+        """Third phase: everything on real masks, the rate falling to zero as a cosine.
+
+        After the share `refine_from` of the phase, one step in `every` also learns from corrections.
+        """
         optimizer = torch.optim.AdamW([*self.model.parameters(), *self.heads.parameters()], weight_decay=0.01)
         first, start, scored = self.steps, self.progress, time.time()
         while self.progress < 1:
             batch = self.next_batch()
             levels, _ = encode(self.model, normalize(batch.images))
             part = (self.progress - start) / (1 - start)
-            loss = self.prompts_loss(levels, batch, refine=part > 0.15 and self.steps % 2 == 0)
+            loss = self.prompts_loss(levels, batch, refine=part >= refine_from and self.steps % every == 0)
             loss = loss + 0.3 * (1 - part) * dense_loss(self.heads, levels, batch.dense)
             falling = 0.5 * (1 + math.cos(math.pi * min(part, 1.0)))
             self.step(optimizer, loss, rate * falling * min(1.0, (self.steps - first + 1) / 30))
@@ -305,7 +312,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", type=Path, help="state.pt of an earlier run: only the third phase runs again")
+    parser.add_argument(
+        "--resume", type=Path, help="state.pt of an earlier run: the third phase again, with corrections"
+    )
     parser.add_argument("--work", type=Path, default=Path("build/sam2-image"), help="where state.pt is kept")
     parser.add_argument("--out", type=Path, help="write the checkpoint folder here")
     options = parser.parse_args()
@@ -313,7 +322,9 @@ def main() -> None:
     if not options.resume:
         trainer.train_encoder(until=0.14, rate=2e-3)
         trainer.train_decoder(until=0.22, toy=0.17, rate=1e-3)
-    trainer.train_all(options.rate, options.work)
+        trainer.train_all(options.rate, options.work, refine_from=0.15, every=2)
+    else:
+        trainer.train_all(options.rate, options.work, refine_from=0.0, every=1)
     if options.out:
         export_image_model(trainer.average, options.out)
 

@@ -141,7 +141,9 @@ class ImageNetwork(ABC):
         fill = self._bucket(count) - count
         features, prompts = features + features[:1] * fill, prompts + prompts[:1] * fill
         levels = [
-            torch.stack([getattr(f, name) for f in features]).to(device) for name in ("fine", "middle", "embedding")
+            # a caller's own embeddings come from the CPU
+            torch.stack([getattr(f, name).to(device) for f in features])
+            for name in ("fine", "middle", "embedding")
         ]
         masks = [p.mask for p in prompts if p.mask is not None]
         with self._precision.autocast():

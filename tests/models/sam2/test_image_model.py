@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch._dynamo.utils import counters
 
 from pixano_inference.errors import ConfigError, InvalidInput
@@ -212,6 +214,20 @@ def test_a_bad_request_of_a_batch_fails_alone(sam2: Sam2ImageModel, image: Image
 
 def test_its_stages_are_the_runners_to_overlap(sam2: Sam2ImageModel) -> None:
     assert isinstance(sam2, PipelinedModel)
+
+
+def test_a_large_jpeg_that_is_decoded_at_a_smaller_scale_gives_the_same_masks(
+    sam2: Sam2ImageModel, scene: Scene, click: Click
+) -> None:
+    buffer = io.BytesIO()
+    large = Image.fromarray(scene.image).resize((1600, 1200), Image.Resampling.BICUBIC)
+    large.save(buffer, "JPEG", quality=90)
+    whole = np.asarray(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB"))
+    points = [[[int(x * 6.25), int(y * 4.6875)]] for x, y in (click(scene, k) for k in scene.objects)]
+    scaled = sam2.predict(ask(ImageBytes(buffer.getvalue()), points=points, multimask_output=False))
+    full = sam2.predict(ask(png(whole), points=points, multimask_output=False))
+    assert all(mask.size == [1200, 1600] for [mask] in scaled.masks)
+    assert np.mean([overlap(a, b) for [a], [b] in zip(scaled.masks, full.masks, strict=True)]) >= 0.995
 
 
 def test_half_precision_gives_the_same_masks(sam2: Sam2ImageModel, scenes: list[Scene], click: Click) -> None:
