@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class Server:
         environment: Environment variables on top of this process's.
         log: File that its output goes to.
         wait_s: Longest time until it is ready.
+        role: ``role gateway`` or ``role runner --model NAME``, for a part of a server.
     """
 
     def __init__(
@@ -43,11 +45,12 @@ class Server:
         arguments: list[str] | None = None,
         environment: dict[str, str] | None = None,
         wait_s: float = 90.0,
+        role: Sequence[str] = (),
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
-        command = [sys.executable, "-m", "pixano_inference.cli", "--port", str(self.port)]
+        command = [sys.executable, "-m", "pixano_inference.cli", *role, "--port", str(self.port)]
         if config is not None:
             command += ["--config", str(config)]
         inherited = {

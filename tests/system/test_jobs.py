@@ -10,39 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from pixano_inference.schemas import CompressedRLE, TrackingJob, TrackingOutput
+from pixano_inference.schemas import TrackingJob, TrackingOutput
 
 from .conftest import PacedServer
+from .jobs_api import JOBS, areas, poll, submit, until
 from .paced import tracking, upload, wait_for
 
 pytestmark = pytest.mark.system
-
-JOBS = "/inference/tracking/jobs/"
-
-
-def submit(http: httpx.Client, *args: Any, **fields: Any) -> dict[str, Any]:
-    answer = http.post(JOBS, json=tracking(*args, **fields))
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
-
-
-def poll(http: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
-    answer = http.get(JOBS + job["job_id"])
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
-
-
-def until(http: httpx.Client, job: dict[str, Any], *statuses: str, seconds: float = 20) -> dict[str, Any]:
-    def reached() -> dict[str, Any] | None:
-        seen = poll(http, job)
-        return seen if seen["status"] in statuses else None
-
-    seen: dict[str, Any] = wait_for(reached, seconds)
-    return seen
-
-
-def areas(data: dict[str, Any]) -> list[int]:
-    return [CompressedRLE(**mask).area() for mask in data["masks"]]
 
 
 def test_a_job_answers_what_the_request_would(paced: PacedServer) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 MAX_ATTEMPTS = 2
 """How often a job may be begun: it is run again once when its runner or its gateway dies."""
 
-LEASE_S = 15.0
+LEASE_S = 10.0
 """A gateway that has not been heard of for this long has lost its jobs to the others."""
 
 QUEUE_S = 86400.0
