@@ -89,6 +89,13 @@ class ServerSettings(BaseSettings):
     ] = 86400.0
     max_jobs_per_key: Annotated[int, Field(gt=0, description="Most unfinished jobs of one API key")] = 100
     max_jobs_mb: Annotated[float, Field(gt=0, description="Most media of all unfinished jobs in MiB")] = 20480.0
+    otlp_endpoint: Annotated[
+        str | None,
+        Field(
+            pattern="^https?://",
+            description="OpenTelemetry collector that traces are sent to (OTLP over HTTP); null: none",
+        ),
+    ] = None
     log_format: Annotated[str, Field(pattern="^(text|json)$", description="Log lines as text or JSON")] = "text"
 
     @field_validator("media_roots", mode="before")

@@ -9,12 +9,14 @@ from functools import lru_cache
 from urllib.parse import quote
 
 from fastapi import FastAPI
+from opentelemetry.trace import Span, StatusCode
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixano_inference.errors import NotAuthenticated, Overloaded
 from pixano_inference.protocol.request_id import HEADER, accept_or_make
+from pixano_inference.protocol.tracing import request_span
 
 from . import metrics
 from .auth import ApiKeys
@@ -68,10 +70,13 @@ class GatewayMiddleware:
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
-        try:
-            await self._serve(scope, headers, receive, send_with_id)
-        finally:
-            self._observe(scope, status, time.perf_counter() - started)
+        with request_span(scope["method"], headers) as span:
+            try:
+                await self._serve(scope, headers, receive, send_with_id)
+            finally:
+                self._observe(scope, status, time.perf_counter() - started)
+                if span is not None:
+                    _describe(span, scope, status, request_id)
 
     async def _serve(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         location = self._redirect(scope)
@@ -130,3 +135,18 @@ class GatewayMiddleware:
         metrics.REQUEST_SECONDS.labels(template, name).observe(seconds)
         if template not in ("/health", "/ready", "/metrics"):
             logger.info("%s %s %d %.1f ms", scope["method"], template, status, seconds * 1000)
+
+
+def _describe(span: Span, scope: Scope, status: int, request_id: str) -> None:
+    route = getattr(scope.get("route"), "path", None)
+    span.update_name(f"{scope['method']} {route or '(none)'}")
+    span.set_attributes(
+        {"http.request.method": scope["method"], "http.response.status_code": status, "pixano.request_id": request_id}
+    )
+    model = scope.get("state", {}).get("model")
+    if route:
+        span.set_attribute("http.route", route)
+    if model is not None:
+        span.set_attribute("pixano.model", model.name)
+    if status >= 500:
+        span.set_status(StatusCode.ERROR)

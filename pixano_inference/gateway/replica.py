@@ -18,6 +18,7 @@ from pixano_inference.protocol.repeated_media import SEND_MEDIA, SentMedia
 from pixano_inference.protocol.request_id import HEADER as REQUEST_ID_HEADER
 from pixano_inference.protocol.request_id import current_request_id
 from pixano_inference.protocol.streams import unpack
+from pixano_inference.protocol.tracing import trace_headers
 from pixano_inference.runner.wire_names import SECRET_HEADER
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ class Replica:
             async with self._session.post(
                 f"{self._base}/{path}",
                 data=body,
-                headers={"Content-Type": MEDIA_TYPE, REQUEST_ID_HEADER: current_request_id()},
+                headers={"Content-Type": MEDIA_TYPE, REQUEST_ID_HEADER: current_request_id(), **trace_headers()},
             ) as response:
                 yield response
         except aiohttp.ClientConnectorError as error:

@@ -20,6 +20,7 @@ from pixano_inference.protocol.messages import MEDIA_TYPE, ProtocolError, decode
 from pixano_inference.protocol.request_id import HEADER as REQUEST_ID_HEADER
 from pixano_inference.protocol.request_id import accept_or_make
 from pixano_inference.protocol.streams import pack
+from pixano_inference.protocol.tracing import request_span
 
 from .batcher import Arrival
 from .host import ModelHost
@@ -75,6 +76,7 @@ class RunnerApp:
         try:
             arrival = self._host.arrive()
             until_answered.callback(arrival.end)
+            until_answered.enter_context(request_span(f"runner{path}", request.headers))
             return await route(request, arrival)
         except ClientDisconnect:
             return Response(status_code=499)

@@ -20,6 +20,7 @@ from pixano_inference.models.base import InferenceModel
 from pixano_inference.models.pipeline import PipelinedModel
 from pixano_inference.protocol.messages import from_plain, to_plain
 from pixano_inference.protocol.repeated_media import ReceivedMedia
+from pixano_inference.protocol.tracing import record_step, step_span
 from pixano_inference.schemas import Schema
 
 from .batcher import Arrival, Batcher
@@ -202,10 +203,13 @@ class ModelHost:
         try:
             work = self._work(model, plain, timeout_s)
             if isinstance(model, PipelinedModel):
-                work.prepared = await loop.run_in_executor(self._side, model.preprocess, work.input)
+                with step_span("preprocess"):
+                    work.prepared = await loop.run_in_executor(self._side, model.preprocess, work.input)
             arrival.end()
             raw = await self._batcher.submit(work)
-            data = await loop.run_in_executor(self._side, self._finish, model, raw)
+            self._record_steps(work, work.model_seconds)
+            with step_span("postprocess"):
+                data = await loop.run_in_executor(self._side, self._finish, model, raw)
         except (PixanoError, asyncio.CancelledError):
             raise
         except Exception as error:
@@ -220,6 +224,14 @@ class ModelHost:
             "model_seconds": work.model_seconds,
             "batch_size": work.batch_size,
         }
+
+    def _record_steps(self, work: Work, model_seconds: float) -> None:
+        record_step("queue", work.queued_at, work.queue_seconds)
+        batch: dict[str, str | int | float] = {
+            "pixano.model": self.resolved.name,
+            "pixano.batch_size": work.batch_size,
+        }
+        record_step("model", work.queued_at + work.queue_seconds, model_seconds, batch)
 
     def _finish(self, model: InferenceModel[Any, Any], raw: Any) -> dict[str, Any]:
         output = model.postprocess(raw) if isinstance(model, PipelinedModel) else raw
@@ -250,6 +262,7 @@ class ModelHost:
                     yield {"started": True}
                 else:
                     yield {"piece": to_plain(piece)}
+            self._record_steps(work, time.monotonic() - work.queued_at - work.queue_seconds)
             yield {"done": True, "metadata": self._metadata(), "queue_seconds": work.queue_seconds}
         except (PixanoError, asyncio.CancelledError) as error:
             if isinstance(error, Canceled) and time.monotonic() >= work.deadline:

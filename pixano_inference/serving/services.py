@@ -27,6 +27,7 @@ from .draining import drain_on_signal
 from .environment import prepare_environment
 from .logs import configure_logging
 from .strict import report_when_loaded, stop_when_not_loaded
+from .tracing import configure_tracing
 
 ROLE_VARIABLE = "PIXANO_ROLE"
 """``all`` (the default), ``gateway``, or ``runner:<model>``: what this process and its children are."""
@@ -79,6 +80,7 @@ def runner_service(model: ResolvedModel, model_set: ModelSet, settings: ServerSe
 
     async def start(self: object) -> None:
         configure_logging(model.name)
+        configure_tracing(model.name)
         drain_on_signal(host, app)
         await host.start()
         if os.environ.get(ROLE_VARIABLE, "").startswith("runner:"):
@@ -117,6 +119,7 @@ def gateway_service(model_set: ModelSet, settings: ServerSettings, runners: list
 
     async def start(self: object) -> None:
         configure_logging(GATEWAY_NAME)
+        configure_tracing(GATEWAY_NAME)
         await state.start()
         report_when_loaded(state)
 
