@@ -7,6 +7,9 @@ import secrets
 
 from pixano_inference.configs.server_settings import server_settings
 
+ROLE_VARIABLE = "PIXANO_ROLE"
+"""``all`` (the default), ``gateway``, or ``runner:<model>``: what this process and its children are."""
+
 
 def prepare_environment() -> None:
     """Set what Bento, torch and the other processes read from the environment."""

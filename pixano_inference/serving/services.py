@@ -24,13 +24,11 @@ from pixano_inference.runner.host import ModelHost
 
 from .direct import DirectMount
 from .draining import drain_on_signal
-from .environment import prepare_environment
+from .environment import ROLE_VARIABLE, prepare_environment
+from .gpu_plan import plan_this_machine, take_gpus
 from .logs import configure_logging
 from .strict import report_when_loaded, stop_when_not_loaded
 from .tracing import configure_tracing
-
-ROLE_VARIABLE = "PIXANO_ROLE"
-"""``all`` (the default), ``gateway``, or ``runner:<model>``: what this process and its children are."""
 
 GATEWAY_NAME = "gateway"
 _NO_LIMIT_S = 7 * 24 * 3600
@@ -81,6 +79,7 @@ def runner_service(model: ResolvedModel, model_set: ModelSet, settings: ServerSe
     async def start(self: object) -> None:
         configure_logging(model.name)
         configure_tracing(model.name)
+        take_gpus(name)
         drain_on_signal(host, app)
         await host.start()
         if os.environ.get(ROLE_VARIABLE, "").startswith("runner:"):
@@ -146,6 +145,7 @@ def make_service() -> Any:
     prepare_environment()
     settings, model_set = server_settings(), current_model_set()
     role = os.environ.get(ROLE_VARIABLE, "all")
+    plan_this_machine(model_set, role)
     if role.startswith("runner:"):
         return runner_service(model_set.model(role.removeprefix("runner:")), model_set, settings)
     if role == "gateway":

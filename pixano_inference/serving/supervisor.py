@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 from pixano_inference.errors import ConfigError
+from pixano_inference.model_sets import ModelSet
 
-from .environment import prepare_environment
+from .environment import ROLE_VARIABLE, prepare_environment
+from .gpu_plan import plan_this_machine
 from .strict import FAILURE_FILE_VARIABLE, STRICT_VARIABLE, SUPERVISOR_VARIABLE
 
 ENTRY = "pixano_inference.serving.entry:service"
@@ -31,8 +33,11 @@ def serve(host: str, port: int, *, strict: bool, state_folder: Path) -> int:
         The exit status: 0, or 1 when a model could not be loaded.
 
     Raises:
-        ConfigError: The port is taken.
+        ConfigError: The port is taken, or the models ask for more GPUs than there are.
     """
+    model_set = ModelSet.stored()
+    if model_set is not None:
+        plan_this_machine(model_set, os.environ.get(ROLE_VARIABLE, "all"))
     _check_port(host, port)
     prepare_environment()
     failure = state_folder / "failure"
