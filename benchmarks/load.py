@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -149,16 +148,6 @@ def run(load: Load) -> Measured:
     generator = Generator(load)
     generator.go()
     return generator.result()
-
-
-def body_files(folder: Path, bodies: list[bytes]) -> list[str]:
-    """Write bodies where the generator finds them."""
-    paths = []
-    for body in bodies:
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            file.write(body)
-        paths.append(file.name)
-    return paths
 
 
 if __name__ == "__main__":
