@@ -39,7 +39,12 @@ def save(size: str, folder: Path) -> Path:
     torch.manual_seed(0)
     hiera = HIERA[size]
     channels = list(reversed(hiera["embed_dim_per_stage"]))
-    config = Sam2Config(vision_config={"backbone_config": hiera, "backbone_channel_list": channels})
+    config = Sam2Config(
+        vision_config={
+            "backbone_config": {"model_type": "sam2_hiera_det_model", **hiera},
+            "backbone_channel_list": channels,
+        }
+    )
     Sam2Model(config).save_pretrained(folder)
     return folder
 
