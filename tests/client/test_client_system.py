@@ -147,3 +147,18 @@ async def test_leaving_a_stream_frees_the_model(caller: Caller) -> None:
     await caller.collect(caller.client.stream_tracking(long), most=1)
     short = tracking_request("still", FRAMES[:1], objects_ids=[4], points=[[5, 5]])
     await asyncio.wait_for(caller("tracking", short), 10)
+
+
+async def test_jobs(caller: Caller) -> None:
+    job = await caller("submit_tracking", tracking_request("still", FRAMES, objects_ids=[4], points=[[5, 5]]))
+    shown: list[tuple[int, int | None]] = []
+    done = await caller("wait_tracking", job.job_id, progress=lambda done, total: shown.append((done, total)))
+    assert done.data.frame_indexes == [0, 1, 2, 3]
+    assert shown[-1] == (4, 4)
+    long = await caller(
+        "submit_tracking", tracking_request("still", [FRAMES[0]] * 1000, objects_ids=[4], points=[[5, 5]])
+    )
+    await caller("cancel_tracking", long.job_id)
+    with pytest.raises(fastapi.HTTPException) as caught:
+        await caller("wait_tracking", long.job_id)
+    assert caught.value.status_code == 409

@@ -72,6 +72,11 @@ def test_follow(plain_server: Server, images: Path, tmp_path: Path) -> None:
     assert sorted(file.name for file in (tmp_path / "tracked").iterdir()) == ["00000.png", "00001.png", "00002.png"]
 
 
+def test_follow_job(plain_server: Server, images: Path) -> None:
+    printed = run(plain_server, "follow_job", images, 5, 5)
+    assert printed.startswith("3 masks of 49 to 49 pixels\n")
+
+
 def test_ask(plain_server: Server, images: Path) -> None:
     printed = run(plain_server, "ask", images / "1.png", "two red circles")
     assert printed.startswith("two red circles\n3 tokens in ")
