@@ -40,8 +40,3 @@ class KnownImages:
             self._digests.move_to_end(digest)
             while len(self._digests) > self.capacity:
                 self._digests.popitem(last=False)
-
-    def forget(self, digest: str) -> None:
-        """Forget an image that the server has asked for."""
-        with self._lock:
-            self._digests.pop(digest, None)

@@ -185,10 +185,7 @@ def _ask(
         if response.is_success:
             return _remembered(response, images, known)
         refusal = failure(response)
-        if refusal.code == SEND_IMAGE:
-            for digest in named:
-                known.forget(digest)
-        elif refusal.status_code not in (400, 404, 422):
+        if refusal.status_code not in (400, 404, 422):
             raise refusal
     response = yield from checked(make_call(held, data_uri))
     if refusal is not None and refusal.code != SEND_IMAGE:
