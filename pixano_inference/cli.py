@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pixano_inference import __version__
 from pixano_inference.errors import ConfigError
+from pixano_inference.kubernetes.cli import add_parser as add_kubernetes_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,12 +33,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     _add_serve_options(parser)
     parser.set_defaults(run=_serve)
-    commands = parser.add_subparsers(title="commands", metavar="{role}")
+    commands = parser.add_subparsers(title="commands", metavar="{role,k8s}")
     role = commands.add_parser("role", help="start one part of the server: the gateway, or the runner of one model")
     role.add_argument("role", choices=["gateway", "runner"])
     role.add_argument("--model", help="the model of a runner")
     _add_serve_options(role)
     role.set_defaults(run=_serve_role)
+    add_kubernetes_parser(commands)
     return parser
 
 

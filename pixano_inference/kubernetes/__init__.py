@@ -11,4 +11,5 @@
     component.py    a kustomize component and what it does to the base
     render.py       model set -> files
     validation/     schemas and rules that every rendered manifest passes
+    cluster.py      apply, status, scale, delete     cli.py        the command line
 """
