@@ -15,6 +15,8 @@ from .manifest import Reference, plain
 from .options import RenderOptions
 from .resources import GPU_RESOURCE, whole_gpus
 
+# about how long a small model takes from nothing to ready, and not longer than proxies usually wait
+_WAKE_HOLD_S = 60
 _CONTAINER = ("spec", "template", "spec", "containers", 0)
 
 
@@ -96,7 +98,7 @@ def ha_component(model_set: ModelSet, options: RenderOptions) -> Component:
 
 def keda_component(model_set: ModelSet, options: RenderOptions) -> Component:
     """Return the overlay that scales with KEDA."""
-    component = Component("keda")
+    component = Component("keda", patches=wake_patches(model_set))
     for model in model_set.models:
         if model.deployment.min_replicas == model.deployment.max_replicas:
             continue
@@ -109,6 +111,13 @@ def keda_component(model_set: ModelSet, options: RenderOptions) -> Component:
         else:
             component.patches.append(_patch(name, [{"op": "remove", "path": pointer("spec", "replicas")}]))
     return component
+
+
+def wake_patches(model_set: ModelSet) -> list[Patch]:
+    """Return what makes the gateway hold requests for models that may sleep, rather than refuse them at once."""
+    if all(model.deployment.min_replicas > 0 for model in model_set.models):
+        return []
+    return [_patch(naming.GATEWAY, [_add_variable("PIXANO_WAKE_HOLD_S", str(_WAKE_HOLD_S))])]
 
 
 def runners_with_gpus(model_set: ModelSet) -> list[ResolvedModel]:

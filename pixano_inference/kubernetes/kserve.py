@@ -15,7 +15,7 @@ from kubernetes import client as k8s
 from pixano_inference.model_sets import ModelSet, ResolvedModel
 
 from . import naming, pods, scaling
-from .accelerators import deployment_reference, gpu_tolerations
+from .accelerators import deployment_reference, gpu_tolerations, wake_patches
 from .component import Component
 from .manifest import Manifest, Reference, plain
 from .options import RenderOptions
@@ -31,7 +31,7 @@ _CONTAINER = "kserve-container"
 def kserve_component(model_set: ModelSet, config_text: str, options: RenderOptions) -> Component:
     """Return the overlay."""
     runtime = _serving_runtime(model_set, options)
-    component = Component("kserve", added={"serving-runtime.yaml": [runtime]})
+    component = Component("kserve", added={"serving-runtime.yaml": [runtime]}, patches=wake_patches(model_set))
     for model in model_set.models:
         name = naming.runner_name(model)
         service = _inference_service(model, model_set, config_text, options, runtime["metadata"]["name"])

@@ -55,4 +55,4 @@ def cpu_quantity(cores: float) -> str:
 
 def threads(deployment: DeploymentConfig) -> int:
     """Return how many threads torch may use: without a limit it would count the cores of the node."""
-    return max(1, math.ceil(deployment.num_cpus))
+    return max(1, round(deployment.num_cpus))

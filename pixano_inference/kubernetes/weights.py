@@ -35,7 +35,8 @@ def comes_from_hub(model: ResolvedModel) -> bool:
 def runner_volume(model: ResolvedModel, options: RenderOptions) -> WeightsVolume:
     """Return volume, mount and environment of a runner's checkpoint."""
     if options.weights == "baked" or not comes_from_hub(model):
-        return WeightsVolume(_hub_environment(offline=True, cache="/tmp/huggingface/hub"))  # noqa: S108
+        # the image knows where its checkpoints are
+        return WeightsVolume(_hub_environment(offline=True, cache=None))
     offline = options.weights != "fetch"
     mount = k8s.V1VolumeMount(name=_VOLUME, mount_path=naming.WEIGHTS_FOLDER, read_only=offline)
     environment = _hub_environment(offline=offline, cache=naming.WEIGHTS_FOLDER)
@@ -138,9 +139,9 @@ def _download(index: int, path: str, revision: str | None, options: RenderOption
     )
 
 
-def _hub_environment(*, offline: bool, cache: str) -> list[k8s.V1EnvVar]:
+def _hub_environment(*, offline: bool, cache: str | None) -> list[k8s.V1EnvVar]:
     return [
-        pods.variable("HF_HUB_CACHE", cache),
+        *([pods.variable("HF_HUB_CACHE", cache)] if cache is not None else []),
         pods.variable("HF_HOME", "/tmp/huggingface"),  # noqa: S108
         pods.variable("HF_HUB_DISABLE_TELEMETRY", "1"),
         *([pods.variable("HF_HUB_OFFLINE", "1")] if offline else []),

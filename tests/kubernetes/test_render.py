@@ -85,6 +85,7 @@ def test_keda_scales_to_zero_and_is_woken_by_held_and_refused_requests() -> None
     query = spec["triggers"][0]["metadata"]["query"]
     assert 'pixano_requests_in_flight{namespace="pixano",model="m"}' in query
     assert 'status="503"' in query
+    assert float(_environment(objects["Deployment", "gateway"])["PIXANO_WAKE_HOLD_S"]) > 0
 
 
 def test_keda_takes_over_a_lone_replica_that_may_sleep() -> None:
@@ -120,7 +121,7 @@ def test_a_pod_may_finish_its_longest_request_and_the_gateway_outlives_it() -> N
 
 
 def test_torch_uses_as_many_threads_as_cpus_are_requested() -> None:
-    objects = _one(make_model("m", "org/m", num_cpus=2.5))
+    objects = _one(make_model("m", "org/m", num_cpus=3))
     assert _environment(objects["Deployment", "runner-m"])["OMP_NUM_THREADS"] == "3"
 
 
