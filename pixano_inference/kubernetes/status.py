@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from . import naming
 from .manifest import Manifest
+from .resources import GPU_RESOURCE
 
-_COLUMNS = ("MODEL", "READY", "WANTED", "SCALER", "RESTARTS", "STATE")
+_COLUMNS = ("MODEL", "READY", "WANTED", "GPUS", "SCALER", "RESTARTS", "STATE", "IMAGE")
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Workload:
         wanted: Replicas that there should be.
         updated: Replicas of the newest revision.
         scaler: Bounds of the scaler, or empty.
+        gpus: GPUs of each replica.
+        image: Image of its newest revision.
         restarts: Restarts of its containers.
         state: ``running``, ``asleep``, or why replicas are missing.
         current: Whether the controller has seen the newest revision.
@@ -33,6 +36,8 @@ class Workload:
     wanted: int
     updated: int
     scaler: str
+    gpus: str
+    image: str
     restarts: int
     state: str
     current: bool
@@ -54,6 +59,7 @@ def workload(deployment: Manifest, pods: Sequence[Manifest], scalers: Sequence[M
     metadata, status = deployment["metadata"], deployment.get("status") or {}
     chosen = deployment["spec"]["selector"]["matchLabels"]
     own = [pod for pod in pods if chosen.items() <= (pod["metadata"].get("labels") or {}).items()]
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
     wanted, ready = deployment["spec"].get("replicas", 1), status.get("readyReplicas") or 0
     return Workload(
         name=metadata["name"],
@@ -62,6 +68,8 @@ def workload(deployment: Manifest, pods: Sequence[Manifest], scalers: Sequence[M
         wanted=wanted,
         updated=status.get("updatedReplicas") or 0,
         scaler=_bounds(metadata["name"], scalers),
+        gpus=str((container.get("resources") or {}).get("limits", {}).get(GPU_RESOURCE, "")),
+        image=container["image"],
         restarts=sum(entry.get("restartCount", 0) for pod in own for entry in _containers(pod)),
         state=_state(ready, wanted, own),
         current=(status.get("observedGeneration") or 0) >= (metadata.get("generation") or 0),
@@ -76,9 +84,11 @@ def table(workloads: Sequence[Workload]) -> str:
             entry.model or "(gateway)",
             str(entry.ready),
             str(entry.wanted),
+            entry.gpus or "-",
             entry.scaler or "-",
             str(entry.restarts),
             entry.state,
+            entry.image.rpartition("/")[2],
         )
         for entry in ordered
     ]

@@ -89,7 +89,8 @@ def test_status_tells_why_a_runner_is_not_there(
     }
     assert cluster.print_status() == 1
     (row,) = [line for line in lines[-1].splitlines() if line.startswith("fixed_gpu")]
-    assert row.split()[1:5] == ["0", "1", "-", "3"]
+    assert row.split()[1:6] == ["0", "1", "2", "-", "3"]
+    assert row.endswith("pixano-inference:1.0")
     assert "CrashLoopBackOff (ended before: OOMKilled, exit 137)" in row
     assert any("HPA 2-5" in line for line in lines[-1].splitlines() if line.startswith("Scaled.CPU"))
 
