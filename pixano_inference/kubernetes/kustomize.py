@@ -39,7 +39,8 @@ def dump(documents: Iterable[Mapping[str, Any]], source: str) -> str:
 
 def load(text: str) -> list[Manifest]:
     """Return the manifests of a YAML file."""
-    return [document for document in yaml.safe_load_all(text) if document]
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is there
+    return [document for document in yaml.load_all(text, Loader=loader) if document]  # both are safe
 
 
 def base_files(groups: Mapping[str, Sequence[Manifest]], source: str) -> dict[str, str]:

@@ -32,8 +32,9 @@ def schema_problems(manifests: Iterable[Manifest], versions: Iterable[str] = KUB
     chosen = tuple(versions)
     found: dict[tuple[str, str], list[str]] = {}
     for manifest in manifests:
+        text = json.dumps(manifest, sort_keys=True)
         for version in chosen:
-            for message in _messages(manifest, version):
+            for message in _messages(text, version):
                 found.setdefault((where(manifest), message), []).append(version)
     return [
         Problem(RULE, place, message if len(seen) == len(chosen) else f"{message} (Kubernetes {', '.join(seen)})")
@@ -41,18 +42,21 @@ def schema_problems(manifests: Iterable[Manifest], versions: Iterable[str] = KUB
     ]
 
 
-def _messages(manifest: Manifest, version: str) -> list[str]:
+@lru_cache(maxsize=4096)
+def _messages(text: str, version: str) -> tuple[str, ...]:
+    # overlays share most of their objects: each is looked at once
+    manifest = json.loads(text)
     api_version, kind = manifest.get("apiVersion"), manifest.get("kind")
     if not isinstance(api_version, str) or not isinstance(kind, str):
-        return ["it has no apiVersion or no kind"]
+        return ("it has no apiVersion or no kind",)
     validator = _validator(api_version, kind, version)
     if validator is None:
-        return [f"there is no schema of {api_version} {kind}: the kind is unknown"]
+        return (f"there is no schema of {api_version} {kind}: the kind is unknown",)
     messages = []
     for error in validator.iter_errors(manifest):
         path = ".".join(str(part) for part in error.absolute_path) or "(top)"
         messages.append(f"{path}: {error.message[:300]}")
-    return messages
+    return tuple(messages)
 
 
 @lru_cache(maxsize=256)
