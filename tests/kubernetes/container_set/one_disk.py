@@ -5,7 +5,7 @@ import numpy as np
 from pixano_inference.configs import DeploymentConfig, ModelConfig
 from pixano_inference.media.images import decode_image
 from pixano_inference.models import SegmentationModel
-from pixano_inference.schemas import CompressedRLE, NDArrayFloat, SegmentationInput, SegmentationOutput
+from pixano_inference.schemas import CompressedRLE, NDArrayFloat, SegmentationInput, SegmentationOutput, media_bytes
 
 
 class DiskAroundTheClick(SegmentationModel):
@@ -16,7 +16,7 @@ class DiskAroundTheClick(SegmentationModel):
 
     def predict(self, input: SegmentationInput) -> SegmentationOutput:
         """Draw the disks."""
-        width, height = decode_image(input.image.data).size
+        width, height = decode_image(media_bytes(input.image).data).size
         rows, columns = np.mgrid[:height, :width]
         masks = [
             [CompressedRLE.from_mask(((columns - x) ** 2 + (rows - y) ** 2 <= 100).astype(np.uint8))]
