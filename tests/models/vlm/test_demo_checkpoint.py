@@ -22,8 +22,8 @@ pytestmark = pytest.mark.model
 
 CHECKPOINT = Path(__file__).parents[3] / "models" / "demo" / "vlm"
 QUESTIONS = 200
-ACCURACY = 0.85
-ACCURACY_OF_A_KIND = 0.55
+ACCURACY = 0.90
+ACCURACY_OF_A_KIND = 0.75
 
 Asked = list[tuple[Image.Image, Question]]
 
