@@ -24,6 +24,7 @@ from pixano_inference.protocol.tracing import request_span
 
 from .batcher import Arrival
 from .host import ModelHost
+from .spooled_video import read_message
 from .wire_names import SECRET_HEADER
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,11 @@ class RunnerApp:
             return Response(encode({"error": to_wire(error)}), status_code=error.status, media_type=MEDIA_TYPE)
 
     async def _read(self, request: Request) -> tuple[Any, float]:
-        message = decode(b"".join([chunk async for chunk in request.stream()]))
+        if "content-length" in request.headers:
+            # not request.body(): it would keep the bytes beside what is decoded from them
+            message = decode(b"".join([chunk async for chunk in request.stream()]))
+        else:
+            message = await read_message(request.stream())
         timeout_s = message.get("timeout_s")
         if not isinstance(timeout_s, int | float) or not timeout_s > 0:
             raise ProtocolError("timeout_s must be a positive number")
