@@ -17,7 +17,7 @@ from pixano_inference.protocol.messages import MEDIA_TYPE, ProtocolError, decode
 from pixano_inference.protocol.repeated_media import SEND_MEDIA, SentMedia
 from pixano_inference.protocol.request_id import HEADER as REQUEST_ID_HEADER
 from pixano_inference.protocol.request_id import current_request_id
-from pixano_inference.protocol.streams import unpack
+from pixano_inference.protocol.streams import MESSAGES_MEDIA_TYPE, unpack
 from pixano_inference.protocol.tracing import trace_headers
 from pixano_inference.runner.wire_names import SECRET_HEADER
 
@@ -28,7 +28,7 @@ _SILENCE_S = 8.0
 _RETRY_S = 0.2
 
 BodyMaker = Callable[[], AsyncIterable[bytes]]
-"""Makes the body of a message in chunks, for requests that are not held in memory."""
+"""Makes a body that is a stream of messages, for requests that are not held in memory."""
 
 
 class NotBegun(Exception):
@@ -140,12 +140,13 @@ class Replica:
     @contextlib.asynccontextmanager
     async def _post(self, path: str, body: bytes | AsyncIterable[bytes]) -> AsyncIterator[aiohttp.ClientResponse]:
         assert self._session is not None  # noqa: S101  # start() makes it
+        kind = MEDIA_TYPE if isinstance(body, bytes) else MESSAGES_MEDIA_TYPE
         self.in_flight += 1
         try:
             async with self._session.post(
                 f"{self._base}/{path}",
                 data=body,
-                headers={"Content-Type": MEDIA_TYPE, REQUEST_ID_HEADER: current_request_id(), **trace_headers()},
+                headers={"Content-Type": kind, REQUEST_ID_HEADER: current_request_id(), **trace_headers()},
             ) as response:
                 yield response
         except aiohttp.ClientConnectorError as error:

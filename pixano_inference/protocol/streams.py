@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from .messages import ProtocolError, decode, encode
+from .messages import MEDIA_TYPE, ProtocolError, decode, encode
 
+MESSAGES_MEDIA_TYPE = f"{MEDIA_TYPE}; messages=many"
+"""Type of a request's body that is itself a stream of messages: its fields, then its media."""
 MAX_MESSAGE_BYTES = 1 << 30
 
 
@@ -16,7 +18,7 @@ def pack(message: dict[str, Any]) -> bytes:
     return len(body).to_bytes(4, "little") + body
 
 
-async def unpack(chunks: AsyncIterator[bytes], max_bytes: int = MAX_MESSAGE_BYTES) -> AsyncIterator[dict[str, Any]]:
+async def unpack(chunks: AsyncIterator[bytes], max_bytes: int = MAX_MESSAGE_BYTES) -> AsyncGenerator[dict[str, Any]]:
     """Yield the messages of a stream of chunks, however the chunks are cut.
 
     Raises:

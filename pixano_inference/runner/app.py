@@ -19,12 +19,12 @@ from pixano_inference.errors import Canceled, PixanoError, to_wire
 from pixano_inference.protocol.messages import MEDIA_TYPE, ProtocolError, decode, encode
 from pixano_inference.protocol.request_id import HEADER as REQUEST_ID_HEADER
 from pixano_inference.protocol.request_id import accept_or_make
-from pixano_inference.protocol.streams import pack
+from pixano_inference.protocol.streams import MESSAGES_MEDIA_TYPE, pack
 from pixano_inference.protocol.tracing import request_span
 
 from .batcher import Arrival
 from .host import ModelHost
-from .spooled_video import read_message
+from .spooled_video import read_messages
 from .wire_names import SECRET_HEADER
 
 logger = logging.getLogger(__name__)
@@ -87,11 +87,11 @@ class RunnerApp:
             return Response(encode({"error": to_wire(error)}), status_code=error.status, media_type=MEDIA_TYPE)
 
     async def _read(self, request: Request) -> tuple[Any, float]:
-        if "content-length" in request.headers:
+        if request.headers["content-type"] == MESSAGES_MEDIA_TYPE:
+            message = await read_messages(request.stream())
+        else:
             # not request.body(): it would keep the bytes beside what is decoded from them
             message = decode(b"".join([chunk async for chunk in request.stream()]))
-        else:
-            message = await read_message(request.stream())
         timeout_s = message.get("timeout_s")
         if not isinstance(timeout_s, int | float) or not timeout_s > 0:
             raise ProtocolError("timeout_s must be a positive number")

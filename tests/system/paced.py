@@ -22,9 +22,9 @@ def _plain_png() -> bytes:
 _PNG = _plain_png()
 
 
-def frame(number: int) -> bytes:
+def frame(number: int, padding: int = 0) -> bytes:
     """Return an image that carries its number, so that the order of frames can be seen in the answer."""
-    return _PNG + f"{number:06d}".encode()
+    return _PNG + bytes(padding) + f"{number:06d}".encode()
 
 
 def data_uri(data: bytes) -> str:
@@ -48,11 +48,13 @@ def tracking(frames: int, objects_ids: list[int] | None = None, **fields: Any) -
     return prompts(objects_ids or [1], video=video, **fields)
 
 
-def upload(frames: int, objects_ids: list[int] | None = None) -> list[tuple[str, tuple[str, bytes, str]]]:
+def upload(
+    frames: int, objects_ids: list[int] | None = None, padding: int = 0
+) -> list[tuple[str, tuple[str, bytes, str]]]:
     """Return the parts of a tracking upload, for httpx's ``files``."""
     metadata = json.dumps(prompts(objects_ids or [1])).encode()
     return [("metadata", ("metadata.json", metadata, "application/json"))] + [
-        ("frames", (f"{number}.png", frame(number), "image/png")) for number in range(frames)
+        ("frames", (f"{number}.png", frame(number, padding), "image/png")) for number in range(frames)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -153,6 +154,21 @@ def _metric(http: httpx.Client, state: str) -> float:
     return 0.0
 
 
+def test_memory_does_not_grow_with_the_frames_of_a_job(paced: PacedServer) -> None:
+    processes = [paced.server.gateway_pid(), *paced.server.runner_pids("tracker")]
+    _job_of_upload(paced.http, 100, padding=100_000)
+    before = [_peak_memory(pid) for pid in processes]
+    done = _job_of_upload(paced.http, 1500, padding=100_000)
+    assert done["metadata"]["frames_done"] == 1500
+    grown = [_peak_memory(pid) - most for pid, most in zip(processes, before, strict=True)]
+    assert max(grown) < 40 * 2**20, "150 MB of frames went through both"
+
+
+def _peak_memory(pid: int) -> int:
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(fields["VmHWM"].split()[0]) * 1024
+
+
 @pytest.mark.parametrize("send", ["job", "request"])
 def test_uploads_of_more_than_a_thousand_frames_keep_their_order(paced: PacedServer, send: str) -> None:
     frames = 1200
@@ -165,7 +181,7 @@ def test_uploads_of_more_than_a_thousand_frames_keep_their_order(paced: PacedSer
     assert [mask.area() for mask in output.masks] == list(range(1000, 1000 + frames))
 
 
-def _job_of_upload(http: httpx.Client, frames: int) -> dict[str, Any]:
-    answer = http.post(JOBS + "binary", files=upload(frames, [1000]))
+def _job_of_upload(http: httpx.Client, frames: int, padding: int = 0) -> dict[str, Any]:
+    answer = http.post(JOBS + "binary", files=upload(frames, [1000], padding))
     assert answer.status_code == 200, answer.text
     return until(http, answer.json(), "completed", "failed", seconds=60)

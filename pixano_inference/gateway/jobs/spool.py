@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Self
 import msgspec
 
 from pixano_inference.protocol.messages import to_plain
+from pixano_inference.protocol.streams import pack
 from pixano_inference.schemas import ImageBytes, MediaBytes
 
 CHUNK_BYTES = 1 << 20
@@ -20,7 +20,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Spool:
-    """A file of media in the form in which a runner reads them: one msgpack map after the other.
+    """A file of media in the form in which a runner reads them: one message after the other.
 
     Use it as a context manager; the file is removed at the end unless a store has taken it.
 
@@ -36,7 +36,7 @@ class Spool:
 
     def add(self, medium: MediaBytes | dict[str, Any]) -> None:
         """Append an image or a video, or what :func:`~pixano_inference.protocol.messages.to_plain` made of it."""
-        encoded = _encode(to_plain(medium))
+        encoded = pack(to_plain(medium))
         self._file.write(encoded)
         self.count += 1
         self.size += len(encoded)
@@ -66,27 +66,15 @@ def pack_request(fields: dict[str, Any], frames: int | None) -> bytes:
     return _encode({"fields": fields, "frames": frames})
 
 
-def message_body(
+def request_body(
     request: bytes, media: Callable[[], AsyncIterator[bytes]], timeout_s: float
 ) -> Callable[[], AsyncIterable[bytes]]:
-    """Return what makes the body of a message to a runner, the media streamed into it.
-
-    The body is ``{"timeout_s": ..., "input": {**fields, "video": [<media>]}}`` as msgpack. Maps and arrays only name
-    their length at their beginning, so that the media can follow as they lie in the store.
-    """
+    """Return what makes the body of a request to a runner: a message of its fields, and then its media."""
     parts = msgspec.msgpack.decode(request)
-    fields, frames = parts["fields"], parts["frames"]
-    head = bytearray(b"\x82")
-    head += _encode("timeout_s") + _encode(float(timeout_s)) + _encode("input")
-    head += b"\xde" + struct.pack(">H", len(fields) + 1)
-    for name, value in fields.items():
-        head += _encode(name) + _encode(value)
-    head += _encode("video")
-    if frames is not None:
-        head += b"\xdd" + struct.pack(">I", frames)
+    head = pack({"timeout_s": timeout_s, "input": parts["fields"], "frames": parts["frames"]})
 
     async def body() -> AsyncIterator[bytes]:
-        yield bytes(head)
+        yield head
         async for chunk in media():
             yield chunk
 

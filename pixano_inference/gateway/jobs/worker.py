@@ -17,7 +17,7 @@ from pixano_inference.gateway.runner_pool import RunnerPool
 
 from .job import MAX_ATTEMPTS, Ending, Job, JobStatus
 from .masks import pack_frames
-from .spool import message_body
+from .spool import request_body
 from .store import JobStore, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ class JobWorker:
         request = await self._store.request(job.job_id)
         if request is None:
             return None
-        body = message_body(request, lambda: self._store.media(job.job_id), self._timeout_s)
+        body = request_body(request, lambda: self._store.media(job.job_id), self._timeout_s)
         async with contextlib.aclosing(pool.stream(body, None, self._timeout_s)) as messages:
             async for message in messages:
                 if message.get("done"):
