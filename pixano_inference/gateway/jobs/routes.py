@@ -117,7 +117,7 @@ def make_router(state: GatewayState) -> APIRouter:
     @router.post(
         "/",
         response_model=TrackingJob,
-        responses=error_responses(400, 401, 404, 413, 415, 422, 429, 503),
+        responses=error_responses(400, 401, 404, 413, 415, 422, 429, 500, 503),
         openapi_extra=json_body(TrackingRequest),
     )
     async def submit_job(request: Request) -> Response:
@@ -127,19 +127,19 @@ def make_router(state: GatewayState) -> APIRouter:
     @router.post(
         "/binary",
         response_model=TrackingJob,
-        responses=error_responses(400, 401, 404, 413, 422, 429, 503),
+        responses=error_responses(400, 401, 404, 413, 422, 429, 500, 503),
         openapi_extra=upload,
     )
     async def submit_job_upload(request: Request) -> Response:
         """Put a tracking request with uploaded frames into the queue and answer at once."""
         return await answer(state, await _submit_upload(state, request))
 
-    @router.get("/{job_id}", response_model=TrackingJob, responses=error_responses(401, 404, 503))
+    @router.get("/{job_id}", response_model=TrackingJob, responses=error_responses(401, 404, 500, 503))
     async def get_job(request: Request, job_id: str) -> Response:
         """Tell how far a job is; `data` holds the masks once it has completed."""
         return await answer(state, await state.jobs.find(caller_of(request), job_id))
 
-    @router.delete("/{job_id}", response_model=TrackingJob, responses=error_responses(401, 404, 503))
+    @router.delete("/{job_id}", response_model=TrackingJob, responses=error_responses(401, 404, 500, 503))
     async def cancel_job(request: Request, job_id: str) -> Response:
         """Cancel a job; the model stops within one frame. A job that has finished stays as it is."""
         return await answer(state, await state.jobs.cancel(caller_of(request), job_id))
