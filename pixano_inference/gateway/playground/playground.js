@@ -5,7 +5,7 @@ import { getJSON, infer, stream } from "./server.js";
 const $ = (id) => document.getElementById(id);
 const canvas = $("canvas");
 const context = canvas.getContext("2d");
-const MASK_COLORS = [[255, 60, 60], [60, 160, 255], [70, 220, 90], [255, 200, 40], [200, 80, 255]];
+const MASK_COLORS = [[0, 220, 255], [255, 0, 200], [160, 255, 0], [255, 200, 0], [140, 90, 255]];
 const HELP = {
   segmentation: "Click what you want. Shift-click or right-click what you do not want. Drag a box.",
   detection: "Name what to find, separated by commas.",
