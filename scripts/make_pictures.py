@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,9 @@ from pixano_inference.client import (  # noqa: E402  # the scripts folder is not
     visualize,
     vlm_request,
 )
-from training import named_shapes, scenes  # noqa: E402
+from training import named_shapes, scenes, vlm_questions  # noqa: E402
 
-SEGMENTATION_SEED, TRACKING_SEED, NAMED_SEED = 900_004, 900_019, 7
-QUESTIONS = ("how many shapes are there ?", "what color is the {shape} ?", "what shape is the {color} one ?")
+SEGMENTATION_SEED, TRACKING_SEED, NAMED_SEED, VLM_SEED = 900_004, 900_019, 7, 11
 
 
 def side_by_side(*pictures: Image.Image, scale: int = 1) -> Image.Image:
@@ -106,18 +106,15 @@ def detection(client: SyncPixanoInferenceClient, model: str, out: Path) -> None:
 
 
 def vlm(client: SyncPixanoInferenceClient, out: Path) -> None:
-    """Questions about an image and the answers."""
-    scene = named_scene()
-    image = Image.fromarray(scene.image).resize((384, 384), Image.Resampling.LANCZOS)
-    thing = scene.objects[0]
-    lines = []
-    for question in QUESTIONS:
-        prompt = question.format(shape=thing.shape, color=thing.colour)
-        answer = client.vlm(vlm_request("vlm", prompt, [Image.fromarray(scene.image)], max_new_tokens=8, temperature=0))
-        lines.append(f"{prompt}\n    {answer.data.generated_text}")
-    sheet = Image.new("RGB", (384 * 2, 384), "white")
-    sheet.paste(image, (0, 0))
-    ImageDraw.Draw(sheet).multiline_text((400, 40), "\n\n".join(lines), fill="black", font_size=18)
+    """One image of each kind of question, the question and the answer below it."""
+    asked = vlm_questions.held_out(len(vlm_questions.KINDS), seed=VLM_SEED)
+    sheet = Image.new("RGB", (232 * len(asked), 250), "white")
+    pen = ImageDraw.Draw(sheet)
+    for place, (image, question) in enumerate(asked):
+        answer = client.vlm(vlm_request("vlm", question.text, [image], max_new_tokens=8, temperature=0)).data
+        sheet.paste(image, (232 * place, 0))
+        text = textwrap.fill(question.text, 30) + f"\n{answer.generated_text}"
+        pen.multiline_text((232 * place, image.height + 6), text, fill="black", font_size=14)
     sheet.save(out / "vlm.png")
 
 

@@ -12,7 +12,7 @@ const HELP = {
   tracking: "Click an object on a frame, then follow it.",
   vlm: "Ask about the image.",
 };
-const PROMPTS = { detection: "red circle, blue square, green triangle", vlm: "what color is the circle ?" };
+const PROMPTS = { detection: "red circle, blue square, green triangle", vlm: "What color is the circle?" };
 
 let models = {}, frames = [], current = 0, points = [], labels = [], box = null, masks = new Map(), boxes = [], turn = 0;
 
