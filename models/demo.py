@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from pixano_inference.configs import GroundingDINOParams, ModelConfig, Sam2ImageParams
+from pixano_inference.configs import (
+    GroundingDINOParams,
+    ModelConfig,
+    Sam2ImageParams,
+    Sam2VideoParams,
+    TransformersVLMParams,
+)
 
 CHECKPOINTS = Path(__file__).parent / "demo"
 
@@ -13,8 +19,18 @@ models = [
         model_params=Sam2ImageParams(path=str(CHECKPOINTS / "sam2-image"), local_files_only=True),
     ),
     ModelConfig(
+        name="sam2-video",
+        model_class="Sam2VideoModel",
+        model_params=Sam2VideoParams(path=str(CHECKPOINTS / "sam2-video"), local_files_only=True),
+    ),
+    ModelConfig(
         name="detector",
         model_class="GroundingDINOModel",
         model_params=GroundingDINOParams(path=str(CHECKPOINTS / "grounding-shapes"), local_files_only=True),
+    ),
+    ModelConfig(
+        name="vlm",
+        model_class="TransformersVLMModel",
+        model_params=TransformersVLMParams(path=str(CHECKPOINTS / "vlm"), local_files_only=True),
     ),
 ]
