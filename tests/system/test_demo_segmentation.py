@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pixano_inference.client import SyncPixanoInferenceClient, segmentation_request
-from pixano_inference.schemas import SegmentationOutput
+from pixano_inference.schemas import NDArrayFloat, SegmentationOutput
 from tests.servers import ROOT, Server
 from training.sam2_scores import refining_click
 from training.scenes import draw_scene, mask_box, random_click
@@ -81,7 +81,7 @@ def test_clicks_boxes_and_corrections_meet_the_bar(
         boxes.append(max(overlaps(client.segmentation(request).data, question.truth)))
         chosen = int(answer.scores.to_numpy()[0].argmax())
         assert answer.mask_logits is not None
-        logits = answer.mask_logits.to_numpy()[:1, chosen : chosen + 1]
+        logits = NDArrayFloat.from_numpy(answer.mask_logits.to_numpy()[:1, chosen : chosen + 1])
         point, label = refining_click(answer.masks[0][chosen].to_mask().astype(bool), question.truth, question.rng)
         request = segmentation_request(
             "sam2-image",
@@ -134,7 +134,7 @@ def test_channels_in_the_wrong_order_would_be_noticed(
     def expected(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
             pixels = normalize(torch.tensor(image)[None])
-            return model.get_image_embeddings(pixels)[-1].numpy()  # type: ignore[no-any-return]
+            return model.get_image_embeddings(pixels)[-1][0].numpy()  # type: ignore[no-any-return]
 
     image = questions[0].image
     answer = client.segmentation(segmentation_request("sam2-image", image, return_image_embedding=True)).data
