@@ -27,7 +27,7 @@ from pixano_inference.client import (  # noqa: E402  # the scripts folder is not
 )
 from training import named_shapes, scenes, vlm_questions  # noqa: E402
 
-SEGMENTATION_SEED, TRACKING_SEED, NAMED_SEED, VLM_SEED = 900_004, 900_019, 7, 11
+SEGMENTATION_SEED, TRACKING_SEED, NAMED_SEED, VLM_SEED = 900_005, 900_019, 7, 11
 
 
 def side_by_side(*pictures: Image.Image, scale: int = 1) -> Image.Image:
