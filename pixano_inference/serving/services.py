@@ -27,7 +27,7 @@ from .draining import drain_on_signal
 from .environment import ROLE_VARIABLE, prepare_environment
 from .gpu_plan import plan_this_machine, take_gpus
 from .logs import configure_logging
-from .strict import report_when_loaded, stop_when_not_loaded
+from .strict import report_when_loaded, stop_the_start, stop_when_not_loaded
 from .tracing import configure_tracing
 
 GATEWAY_NAME = "gateway"
@@ -119,7 +119,11 @@ def gateway_service(model_set: ModelSet, settings: ServerSettings, runners: list
     async def start(self: object) -> None:
         configure_logging(GATEWAY_NAME)
         configure_tracing(GATEWAY_NAME)
-        await state.start()
+        try:
+            await state.start()
+        except ConfigError as error:
+            stop_the_start(error.message)  # a gateway that is started again would fail again
+            raise
         report_when_loaded(state)
 
     async def stop(self: object) -> None:

@@ -40,7 +40,7 @@ async def _follow_one(host: ModelHost) -> None:
     async with host.changed:
         await host.changed.wait_for(lambda: host.state != "starting")
     if host.state == "failed":
-        _stop_the_start(f"model {host.resolved.name!r} could not be loaded: {host.reason}")
+        stop_the_start(f"model {host.resolved.name!r} could not be loaded: {host.reason}")
 
 
 async def _follow(state: GatewayState) -> None:
@@ -50,7 +50,7 @@ async def _follow(state: GatewayState) -> None:
         states = {name: pool.state for name, pool in state.pools.items()}
         failed = {name: reason for name, (told, reason) in states.items() if told == "failed"}
         if failed and strict:
-            _stop_the_start(
+            stop_the_start(
                 "; ".join(f"model {name!r} could not be loaded: {reason}" for name, reason in failed.items())
             )
             return
@@ -63,7 +63,8 @@ async def _follow(state: GatewayState) -> None:
         await asyncio.sleep(0.1)
 
 
-def _stop_the_start(reason: str) -> None:
+def stop_the_start(reason: str) -> None:
+    """End the whole server, and let its command say why."""
     logger.critical("%s", reason)
     file = os.environ.get(FAILURE_FILE_VARIABLE)
     if file:

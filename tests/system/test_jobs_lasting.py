@@ -140,3 +140,10 @@ def test_jobs_of_gateways_that_die_are_taken_up_once_their_leases_run_out(gatewa
         assert done["status"] == "completed", done["detail"]
         assert done["metadata"]["attempts"] == 2
         assert areas(done["data"]) == list(range(1, 151))
+
+
+def test_a_store_that_cannot_be_used_stops_the_start(folder: Path) -> None:
+    (folder / "file").write_bytes(b"")
+    server = Server(CONFIG, folder / "unusable", environment={"PIXANO_DATA_DIR": str(folder / "file" / "data")})
+    assert server.process.wait(timeout=60) == 1
+    assert server.text().splitlines()[-1].startswith("pixano-inference: the folder of jobs ")
