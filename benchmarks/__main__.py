@@ -19,6 +19,7 @@ def main() -> int:
     """Run; returns 1 when a case could not be run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the server on this machine.")
     parser.add_argument("--quick", action="store_true", help="few requests, to see that everything works")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of a full run's requests (default: all)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where SAM2 computes")
     parser.add_argument("--case", action="append", choices=list(CASES), help="run this case alone; may be repeated")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where benchmarks.md is written")
@@ -28,7 +29,7 @@ def main() -> int:
     outcomes: dict[str, Outcome] = {}
     failed = False
     with tempfile.TemporaryDirectory(prefix="pixano-benchmarks-") as folder:
-        setup = Setup(Path(folder), options.quick, options.device)
+        setup = Setup(Path(folder), options.quick, options.device, options.scale)
         for name in options.case or CASES:
             began = time.monotonic()
             try:

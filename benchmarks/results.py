@@ -17,15 +17,17 @@ class Setup:
         folder: Where request bodies and weights are put.
         quick: Few requests: to see that everything works, not to publish.
         device: Where SAM2 computes.
+        scale: Share of the requests of a full run that are sent, for machines with little time.
     """
 
     folder: Path
     quick: bool
     device: Literal["cpu", "cuda"]
+    scale: float = 1.0
 
     def count(self, full: int, quick: int) -> int:
-        """Return a number of requests."""
-        return quick if self.quick else full
+        """Return a number of requests: at least the quick run's."""
+        return quick if self.quick else max(quick, round(full * self.scale))
 
 
 @dataclass(frozen=True)
