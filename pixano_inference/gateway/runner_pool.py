@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 _RESOLVE_S = 1.0
 _LOAD_BOUND = 1.25
 """A replica may hold this many times the average load before the next in rank takes over (bounded-load hashing)."""
+_EXCESS = 1
+"""And never this many requests more than the average: in a long queue a wait costs more than another encoder pass."""
 
 
 class RunnerPool:
@@ -135,7 +137,8 @@ class RunnerPool:
             reverse=True,
         )
         load = sum(replica.in_flight for replica in ready) + 1
-        bound = math.ceil(_LOAD_BOUND * load / max(1, len(ready)))
+        average = load / max(1, len(ready))
+        bound = min(math.ceil(_LOAD_BOUND * average), math.ceil(average) + _EXCESS)
         return sorted(ranked, key=lambda replica: replica.in_flight >= bound)  # stable: rank decides within
 
     async def _candidates(self, digest: str | None) -> list[Replica]:

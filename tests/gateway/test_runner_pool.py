@@ -167,7 +167,7 @@ async def test_a_replica_with_more_than_its_share_is_passed_over(started: Start)
         tasks = [asyncio.create_task(pool.predict(plain(), digest(0), 5)) for _ in range(16)]
         await until(lambda: sum(replica.in_flight for replica in pool.replicas.values()) == 16)
         loads = sorted(replica.in_flight for replica in pool.replicas.values())
-        assert loads[1] <= 10, "the preferred replica may hold 1.25 times the average"
+        assert loads[1] <= 9, "the preferred replica may hold one request more than the average of 8"
         for runner in runners:
             runner.model.go_on.set()
         await asyncio.gather(*tasks)
