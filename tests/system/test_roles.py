@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from pixano_inference.kubernetes.options import RenderOptions
@@ -70,6 +73,13 @@ class Container:
         """Return when the readiness probe succeeds."""
         wait_for(lambda: self.answers("readinessProbe"), self)
 
+    def kill(self) -> None:
+        """End everything in the container at once, as the kernel does when it is out of memory."""
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            child.kill()
+        self.process.kill()
+        self.process.wait()
+
     def stop(self) -> int:
         """Stop as the kubelet does, and return the exit status."""
         if self.process.poll() is None:
@@ -102,11 +112,9 @@ def parts(manifests: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
     port, gateway = free_port(), ("127.0.0.1", free_port())
     with contextlib.ExitStack() as stack:
         started = {host: Container(manifests["runner-disk"], folder, (host, port), name=host) for host in REPLICAS}
-        for container in started.values():
-            stack.callback(container.stop)
+        stack.callback(lambda: [container.stop() for container in started.values()])
         addresses = ",".join(f"disk={container.url}" for container in started.values())
         started["gateway"] = Container(manifests["gateway"], folder, gateway, PIXANO_RUNNERS=addresses)
-        stack.callback(started["gateway"].stop)
         for container in started.values():
             container.wait_until_ready()
         yield started
@@ -118,6 +126,32 @@ def _click(gateway: Container) -> httpx.Response:
     return httpx.post(f"{gateway.url}/inference/segmentation/", json=body, timeout=30)
 
 
+def _replicas(gateway: Container) -> int:
+    text = httpx.get(f"{gateway.url}/metrics", timeout=10).text
+    return int(float(re.findall(r'^pixano_runner_up\{model="disk"\} (\S+)', text, re.MULTILINE)[0]))
+
+
+@contextlib.contextmanager
+def _clicks(gateway: Container, callers: int) -> Iterator[list[int]]:
+    """Click again and again from several threads; gives the statuses."""
+    statuses: list[int] = []
+    done = threading.Event()
+
+    def call() -> None:
+        while not done.is_set():
+            statuses.append(_click(gateway).status_code)
+
+    threads = [threading.Thread(target=call) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield statuses
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
 def test_a_click_goes_from_the_gateway_to_a_runner(parts: dict[str, Container]) -> None:
     wait_for(lambda: _click(parts["gateway"]).status_code == 200, parts["gateway"])
 
@@ -127,6 +161,23 @@ def test_liveness_and_readiness_answer_while_other_models_have_no_runner(parts: 
     assert httpx.get(f"{gateway.url}/ready").status_code == 503  # the other models of the set are not started
     assert gateway.answers("readinessProbe")
     assert gateway.answers("livenessProbe")
+
+
+def test_a_killed_replica_costs_what_it_had_begun_at_most_and_comes_back(
+    parts: dict[str, Container], manifests: dict[str, Any], tmp_path: Path
+) -> None:
+    gateway, killed = parts["gateway"], parts["127.0.0.3"]
+    wait_for(lambda: _replicas(gateway) == 2, gateway)
+    with _clicks(gateway, callers=2) as statuses:
+        killed.kill()
+        wait_for(lambda: _replicas(gateway) == 1, gateway)
+        port = int(killed.url.rpartition(":")[2])
+        parts["127.0.0.3"] = Container(manifests["runner-disk"], tmp_path, ("127.0.0.3", port))
+        wait_for(lambda: _replicas(gateway) == 2, parts["127.0.0.3"])
+    lost = [status for status in statuses if status != 200]
+    assert len(statuses) > 10
+    assert len(lost) <= 2  # one for each caller
+    assert set(lost) <= {500, 503}
 
 
 def test_a_replica_leaves_without_a_lost_request_and_exits_0(parts: dict[str, Container]) -> None:
