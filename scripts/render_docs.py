@@ -19,7 +19,7 @@ _LABELS = {
     "capability": "`segmentation`, `detection`, `tracking` or `vlm`",
     "event": "`hits`, `misses`, `evictions`, `bytes`",
     "model": "name of a deployed model, or empty",
-    "replica": "address of a runner",
+    "replica": "address of a runner; `local-0` and so on for those beside the gateway",
     "route": "template of a route, such as `/inference/segmentation/`; `(none)` for unknown paths",
     "state": "state of a job",
     "status": "HTTP status; 499 for a caller that went away",

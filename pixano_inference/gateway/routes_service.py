@@ -61,6 +61,23 @@ def settings(state: GatewayState) -> Settings:
     )
 
 
+_CACHE_EVENTS = {"hits": "hits", "misses": "misses", "evictions": "evictions", "bytes": "used_bytes"}
+
+
+def export_caches(state: GatewayState) -> None:
+    """Set the metric of the embedding caches to what the runners told last (they do so every two seconds)."""
+    # replicas come and go: what is gone must not stay in the metric
+    metrics.CACHE_EVENTS.clear()
+    for name, pool in state.pools.items():
+        for index, address in enumerate(sorted(pool.replicas)):
+            told = pool.replicas[address].status.get("metadata", {}).get("embedding_cache")
+            if not isinstance(told, dict):
+                continue
+            replica = address.partition("://")[2] if address.startswith("http") else f"local-{index}"
+            for event, key in _CACHE_EVENTS.items():
+                metrics.CACHE_EVENTS.labels(name, replica, event).set(told.get(key, 0))
+
+
 def make_router(state: GatewayState) -> APIRouter:
     """Make the routes."""
     router = APIRouter(tags=["service"])
@@ -106,6 +123,7 @@ def make_router(state: GatewayState) -> APIRouter:
     @router.get("/metrics", include_in_schema=False)
     async def prometheus() -> Response:
         """Export the metrics in Prometheus' text format."""
+        export_caches(state)
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router
