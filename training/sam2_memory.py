@@ -46,6 +46,10 @@ def new_video_model(image_model: Sam2Model) -> Sam2VideoModel:
     wrong = [name for name in missing if name.startswith(("vision_encoder", "prompt_encoder", "mask_decoder"))]
     if wrong or unexpected:
         raise ValueError(f"the image model does not fit: missing {wrong}, unexpected {unexpected}")
+    for quiet in (model.object_pointer_proj.proj_out, model.temporal_positional_encoding_projection_layer):
+        # Object pointers stay silent: so small a model learns more in its time from the memories alone.
+        nn.init.zeros_(quiet.weight)
+        nn.init.zeros_(quiet.bias)
     # Images always show the object, so the image model's score says yes and nothing else: it learns again from even.
     nn.init.normal_(model.mask_decoder.pred_obj_score_head.proj_out.weight, std=0.02)
     nn.init.ones_(model.mask_decoder.pred_obj_score_head.proj_out.bias)
@@ -64,10 +68,61 @@ def _initialise_memory(model: Sam2VideoModel) -> None:
     # Rotary positions turn equal constant vectors by where they are, so a shared bias of queries and keys makes the
     # attention start as "look at the same place in the memories", which is what following slow objects needs.
     for layer in model.memory_attention.layers:
+        for branch in (layer.self_attn.o_proj, layer.linear2):
+            branch.weight.data.mul_(0.1)
         attention = layer.cross_attn_image
         for half in (0, HIDDEN // 2):
             for projection in (attention.q_proj, attention.k_proj):
                 projection.bias.data[half : half + 20] = 1.4
+
+
+@torch.no_grad()
+def pass_through(model: Sam2VideoModel, coarse: torch.Tensor) -> None:
+    """Set the last normalisation of the memory attention so that features come out about as they went in.
+
+    The mask decoder then understands conditioned features from the start. `coarse` is a sample, [images, HIDDEN, g, g].
+    """
+    norm = model.memory_attention.layer_norm
+    norm.weight.fill_(float(coarse.std(1).mean()))
+    norm.bias.copy_(coarse.mean((0, 2, 3)) + model.no_memory_embedding.view(-1))
+
+
+def remember(
+    model: Sam2VideoModel, coarse: torch.Tensor, features: torch.Tensor, positions: torch.Tensor, pointers: torch.Tensor
+) -> torch.Tensor:
+    """Condition raw features [rows, HIDDEN, g, g] on memories [cells, rows, 64], the last of which are `pointers`.
+
+    Pointers and their positions are [pointers, rows, 64] and come after the spatial memories.
+    """
+    rows = len(coarse)
+    place = model.vision_encoder.neck.position_encoding(coarse.shape, coarse.device, coarse.dtype)
+    conditioned: torch.Tensor = model.memory_attention(
+        current_vision_features=coarse.flatten(2).permute(2, 0, 1),
+        current_vision_position_embeddings=place.flatten(2).permute(2, 0, 1).expand(-1, rows, -1),
+        memory=torch.cat([features, pointers]),
+        memory_posision_embeddings=positions,
+        num_object_pointer_tokens=len(pointers),
+    )
+    return conditioned.squeeze(1).transpose(1, 2).reshape(rows, HIDDEN, GRID, GRID)
+
+
+def answer(model: Sam2VideoModel, levels: list[torch.Tensor], clicks: torch.Tensor | None) -> list[torch.Tensor]:
+    """Decode one click per row, or no prompt: single mask [rows, 64, 64], object score [rows], token [rows, HIDDEN]."""
+    rows = len(levels[0])
+    if clicks is None:
+        clicks, labels = torch.zeros(rows, 1, 2), -torch.ones(rows, 1, dtype=torch.int32)
+    else:
+        labels = torch.ones(rows, 1, dtype=torch.int32)
+    sparse, dense = model.prompt_encoder(clicks[:, None], labels[:, None], None, None)
+    logits, _, tokens, score = model.mask_decoder(
+        image_embeddings=levels[2],
+        image_positional_embeddings=model.get_image_wide_positional_embeddings().expand(rows, -1, -1, -1),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=False,
+        high_resolution_features=levels[:2],
+    )
+    return [logits[:, 0, 0], score[:, 0, 0], tokens[:, 0, 0]]
 
 
 @dataclass
@@ -108,26 +163,14 @@ class Follower:
         Returns:
             Logits of the single mask [rows, 64, 64] and the object scores [rows].
         """
-        model, rows = self.model, len(levels[0])
         coarse = levels[2]
         if clicks is not None:
-            features = coarse + model.no_memory_embedding.view(1, -1, 1, 1)
-            points, labels = clicks, torch.ones(rows, 1, dtype=torch.int32)
+            features = coarse + self.model.no_memory_embedding.view(1, -1, 1, 1)
         else:
             features = self._remember(coarse)
-            points, labels = torch.zeros(rows, 1, 2), -torch.ones(rows, 1, dtype=torch.int32)
-        sparse, dense = model.prompt_encoder(points[:, None], labels[:, None], None, None)
-        logits, _, tokens, score = model.mask_decoder(
-            image_embeddings=features,
-            image_positional_embeddings=model.get_image_wide_positional_embeddings().expand(rows, -1, -1, -1),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=False,
-            high_resolution_features=levels[:2],
-        )
-        mask, score = logits[:, 0, 0], score[:, 0, 0]
+        mask, score, token = answer(self.model, [*levels[:2], features], clicks)
         there = ((score > 0) if visible is None else visible).float()
-        self._memorise(coarse, mask, tokens[:, 0, 0], there, prompted=clicks is not None)
+        self._memorise(coarse, mask, token, there, prompted=clicks is not None)
         return mask, score
 
     def _memorise(
@@ -162,17 +205,9 @@ class Follower:
         pointer_positions = model.temporal_positional_encoding_projection_layer(_sine(offsets, HIDDEN))
         splits = HIDDEN // MEMORY
         pointers = torch.stack([m.pointer for m in pointed]).view(-1, rows, splits, MEMORY)
-        features.append(pointers.permute(0, 2, 1, 3).flatten(0, 1))
         positions.append(pointer_positions[:, None].expand(-1, rows, -1).repeat_interleave(splits, 0))
-        place = model.vision_encoder.neck.position_encoding(coarse.shape, coarse.device, coarse.dtype)
-        conditioned: torch.Tensor = model.memory_attention(
-            current_vision_features=coarse.flatten(2).permute(2, 0, 1),
-            current_vision_position_embeddings=place.flatten(2).permute(2, 0, 1).expand(-1, rows, -1),
-            memory=torch.cat(features),
-            memory_posision_embeddings=torch.cat(positions),
-            num_object_pointer_tokens=len(features[-1]),
-        )
-        return conditioned.squeeze(1).transpose(1, 2).reshape(rows, HIDDEN, GRID, GRID)
+        spread = pointers.permute(0, 2, 1, 3).flatten(0, 1)
+        return remember(model, coarse, torch.cat(features), torch.cat(positions), spread)
 
 
 def _sine(positions: torch.Tensor, channels: int) -> torch.Tensor:
