@@ -103,7 +103,7 @@ def remember(
         memory_posision_embeddings=positions,
         num_object_pointer_tokens=len(pointers),
     )
-    return conditioned.squeeze(1).transpose(1, 2).reshape(rows, HIDDEN, GRID, GRID)
+    return conditioned.squeeze(0).transpose(1, 2).reshape(rows, HIDDEN, GRID, GRID)
 
 
 def answer(model: Sam2VideoModel, levels: list[torch.Tensor], clicks: torch.Tensor | None) -> list[torch.Tensor]:

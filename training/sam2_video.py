@@ -36,6 +36,8 @@ from training.scenes import HELD_OUT_SEED, draw_clip, random_click
 
 OBJECTS = 3
 """Objects followed per clip and step."""
+SIGNAL = 3.0
+"""How loud the teacher's mask prompt is, beside the mask prompts that the decoder knows."""
 LEAST_AREA = 40
 """An object with fewer visible pixels than this counts as hidden."""
 
@@ -176,9 +178,11 @@ def taught_loss(model: Sam2VideoModel, levels: list[torch.Tensor], masks: torch.
         logits = functional.avg_pool2d(real[:, None].float(), 4) * 16 - 8
         prompt = model.prompt_encoder.mask_embed(logits)
         none = model.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
-        wanted = coarse + model.no_memory_embedding.view(1, -1, 1, 1) + prompt - none
-        size = (prompt - none).pow(2).mean()
-    drawn = (conditioned - wanted).pow(2).mean() / size
+        # the features as the memory attention lets them through when it adds nothing, and what it is to add
+        through = model.memory_attention.layer_norm(coarse.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        signal = SIGNAL * (prompt - none)
+        wanted = through + signal
+    drawn = (conditioned - wanted).pow(2).mean() / signal.pow(2).mean()
     mask, score, _ = answer(model, [levels[0][:, at], levels[1][:, at], wanted if reading else conditioned], None)
     return frame_loss(mask, score, real) + drawn
 
@@ -204,6 +208,7 @@ FROZEN = (
     "temporal_positional_encoding_projection_layer",
     "no_object_pointer",
     "no_memory_embedding",
+    "memory_attention.layer_norm",
     "prompt_encoder.mask_embed",
 )
 
@@ -226,7 +231,7 @@ def train(
     while (progress := (time.time() - started) / (minutes * 60)) < 1:
         if progress < taught:
             levels, masks, _ = clips.pick(batch)
-            loss = taught_loss(model, levels, masks, reading=progress < 0.3 * taught)
+            loss = taught_loss(model, levels, masks, reading=progress < 0.12 * taught)
         else:
             levels, masks, clicks = clips.pick(max(1, batch // 2))
             loss = followed_loss(model, levels, masks, clicks)
