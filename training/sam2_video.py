@@ -29,9 +29,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import Sam2Model, Sam2VideoModel
 
-from training.sam2_architecture import encode, normalize, open_decoder
+from training.sam2_architecture import HIDDEN, encode, normalize, open_decoder
 from training.sam2_export import export_video_model
-from training.sam2_memory import HIDDEN, MEMORY, Follower, answer, new_video_model, pass_through, remember
+from training.sam2_memory import MEMORY, Follower, answer, new_video_model, pass_through, remember
 from training.scenes import HELD_OUT_SEED, draw_clip, random_click
 
 OBJECTS = 3
@@ -182,7 +182,7 @@ def taught_loss(model: Sam2VideoModel, levels: list[torch.Tensor], masks: torch.
         through = model.memory_attention.layer_norm(coarse.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         signal = SIGNAL * (prompt - none)
         wanted = through + signal
-    drawn = (conditioned - wanted).pow(2).mean() / signal.pow(2).mean()
+    drawn: torch.Tensor = (conditioned - wanted).pow(2).mean() / signal.pow(2).mean()
     mask, score, _ = answer(model, [levels[0][:, at], levels[1][:, at], wanted if reading else conditioned], None)
     return frame_loss(mask, score, real) + drawn
 
