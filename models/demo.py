@@ -6,6 +6,7 @@ from pixano_inference.configs import (
     GroundingDINOParams,
     ModelConfig,
     Sam2ImageParams,
+    Sam2VideoParams,
     TransformersVLMParams,
 )
 
@@ -16,6 +17,11 @@ models = [
         name="sam2-image",
         model_class="Sam2ImageModel",
         model_params=Sam2ImageParams(path=str(CHECKPOINTS / "sam2-image"), local_files_only=True),
+    ),
+    ModelConfig(
+        name="sam2-video",
+        model_class="Sam2VideoModel",
+        model_params=Sam2VideoParams(path=str(CHECKPOINTS / "sam2-video"), local_files_only=True),
     ),
     ModelConfig(
         name="detector",
