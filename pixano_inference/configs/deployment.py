@@ -26,7 +26,8 @@ class DeploymentConfig(BaseModel):
         batch_wait_timeout_s: Seconds that a request may wait for others to join its batch while the model is idle
             and other requests are on their way.
         timeout_s: Seconds after which a request is answered with 504 and its work is stopped.
-        max_queue_size: Most requests waiting for this model; one more is answered with 429.
+        max_queue_size: Most requests waiting for this model; one more is answered with 429. A caller (API key) that has
+            less than an equal share of the queue waiting is admitted to a full one, up to twice this number in all.
     """
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())

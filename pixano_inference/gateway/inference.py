@@ -39,11 +39,14 @@ T = TypeVar("T")
 class PreparedRequest:
     """A request whose media are bytes and whose model is known: all that is left is to send it."""
 
-    def __init__(self, pool: RunnerPool, plain: dict[str, Any], digest: str | None, started: float) -> None:
+    def __init__(
+        self, pool: RunnerPool, plain: dict[str, Any], digest: str | None, started: float, caller: Caller
+    ) -> None:
         self.pool = pool
         self.plain = plain
         self.digest = digest
         self._started = started
+        self._caller = caller
 
     @property
     def timeout_s(self) -> float:
@@ -52,12 +55,14 @@ class PreparedRequest:
 
     async def predict(self) -> dict[str, Any]:
         """Return the whole answer in its envelope, as plain values."""
-        answer = await self.pool.predict(self.plain, self.digest, self.timeout_s)
+        answer = await self.pool.predict(self.plain, self.digest, self.timeout_s, self._caller.key_id)
         return self.envelope(answer.get("metadata"), answer.get("data"))
 
     async def messages(self) -> AsyncGenerator[dict[str, Any]]:
         """Yield the runner's messages of a streaming answer: ``started``, then ``piece``s, then ``done``."""
-        async with contextlib.aclosing(self.pool.stream(self.plain, self.digest, self.timeout_s)) as messages:
+        async with contextlib.aclosing(
+            self.pool.stream(self.plain, self.digest, self.timeout_s, self._caller.key_id)
+        ) as messages:
             async for message in messages:
                 yield message
 
@@ -94,7 +99,7 @@ async def prepare(
     check_bounds(request, state.settings)
     resolved = await resolve_media(state, caller, request)
     fields = {name: to_plain(value) for name, value in resolved.items() if name in input_fields(capability)}
-    return PreparedRequest(pool, fields, _digest(resolved), started)
+    return PreparedRequest(pool, fields, _digest(resolved), started, caller)
 
 
 def input_fields(capability: Capability) -> set[str]:

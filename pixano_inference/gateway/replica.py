@@ -19,7 +19,7 @@ from pixano_inference.protocol.request_id import HEADER as REQUEST_ID_HEADER
 from pixano_inference.protocol.request_id import current_request_id
 from pixano_inference.protocol.streams import MESSAGES_MEDIA_TYPE, unpack
 from pixano_inference.protocol.tracing import trace_headers
-from pixano_inference.runner.wire_names import SECRET_HEADER
+from pixano_inference.runner.wire_names import CALLER_HEADER, SECRET_HEADER
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,9 @@ class Replica:
                     return  # letting go tells the runner that nothing more will come
 
     @contextlib.asynccontextmanager
-    async def _post(self, path: str, body: bytes | AsyncIterable[bytes]) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _post(
+        self, path: str, body: bytes | AsyncIterable[bytes], caller: str
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         assert self._session is not None  # noqa: S101  # start() makes it
         kind = MEDIA_TYPE if isinstance(body, bytes) else MESSAGES_MEDIA_TYPE
         self.in_flight += 1
@@ -146,7 +148,12 @@ class Replica:
             async with self._session.post(
                 f"{self._base}/{path}",
                 data=body,
-                headers={"Content-Type": kind, REQUEST_ID_HEADER: current_request_id(), **trace_headers()},
+                headers={
+                    "Content-Type": kind,
+                    REQUEST_ID_HEADER: current_request_id(),
+                    CALLER_HEADER: caller,
+                    **trace_headers(),
+                },
             ) as response:
                 yield response
         except aiohttp.ClientConnectorError as error:
@@ -161,8 +168,8 @@ class Replica:
         finally:
             self.in_flight -= 1
 
-    async def predict(self, plain: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Send one request and return the runner's answer.
+    async def predict(self, plain: dict[str, Any], timeout_s: float, caller: str = "") -> dict[str, Any]:
+        """Send one request of a caller and return the runner's answer.
 
         Raises:
             NotBegun: The runner could not be reached, or has no room; nothing was begun.
@@ -170,37 +177,39 @@ class Replica:
         """
         shortened = self._sent.shorten(plain)
         try:
-            answer = await self._exchange(shortened, timeout_s)
+            answer = await self._exchange(shortened, timeout_s, caller)
         except NotFound as error:
             if error.code != SEND_MEDIA or shortened is plain:
                 raise
             self._sent.forget()
-            answer = await self._exchange(plain, timeout_s)
+            answer = await self._exchange(plain, timeout_s, caller)
         self._sent.remember(plain)
         return answer
 
-    async def _exchange(self, plain: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    async def _exchange(self, plain: dict[str, Any], timeout_s: float, caller: str) -> dict[str, Any]:
         body = encode({"input": plain, "timeout_s": timeout_s})
-        async with self._post("predict", body) as response:
+        async with self._post("predict", body, caller) as response:
             message = self._message(response, await response.read())
         _raise_error(message)
         return message
 
-    async def stream(self, plain: dict[str, Any] | BodyMaker, timeout_s: float) -> AsyncGenerator[dict[str, Any]]:
-        """Send one request, or the body that is made for it, and yield the runner's messages.
+    async def stream(
+        self, plain: dict[str, Any] | BodyMaker, timeout_s: float, caller: str = ""
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """Send one request of a caller, or the body that is made for it, and yield the runner's messages.
 
         Raises:
             NotBegun: The runner could not be reached, or has no room; nothing was begun.
             PixanoError: What the runner answered instead.
         """
         if callable(plain):
-            async with contextlib.aclosing(self._stream(plain, timeout_s)) as messages:
+            async with contextlib.aclosing(self._stream(plain, timeout_s, caller)) as messages:
                 async for message in messages:
                     yield message
             return
         shortened = self._sent.shorten(plain)
         try:
-            async with contextlib.aclosing(self._stream(shortened, timeout_s)) as messages:
+            async with contextlib.aclosing(self._stream(shortened, timeout_s, caller)) as messages:
                 async for message in messages:
                     yield message
         except NotFound as error:
@@ -208,14 +217,16 @@ class Replica:
             if error.code != SEND_MEDIA or shortened is plain:
                 raise
             self._sent.forget()
-            async with contextlib.aclosing(self._stream(plain, timeout_s)) as messages:
+            async with contextlib.aclosing(self._stream(plain, timeout_s, caller)) as messages:
                 async for message in messages:
                     yield message
         self._sent.remember(plain)
 
-    async def _stream(self, plain: dict[str, Any] | BodyMaker, timeout_s: float) -> AsyncGenerator[dict[str, Any]]:
+    async def _stream(
+        self, plain: dict[str, Any] | BodyMaker, timeout_s: float, caller: str
+    ) -> AsyncGenerator[dict[str, Any]]:
         body = plain() if callable(plain) else encode({"input": plain, "timeout_s": timeout_s})
-        async with self._post("stream", body) as response:
+        async with self._post("stream", body, caller) as response:
             if response.status != 200:
                 _raise_error(self._message(response, await response.read()))
             begun = False

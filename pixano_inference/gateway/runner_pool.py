@@ -151,8 +151,16 @@ class RunnerPool:
             await self.wait_for_change(min(left, 1.0))
         return ranked
 
-    async def predict(self, plain: dict[str, Any], digest: str | None, timeout_s: float) -> dict[str, Any]:
+    async def predict(
+        self, plain: dict[str, Any], digest: str | None, timeout_s: float, caller: str = ""
+    ) -> dict[str, Any]:
         """Answer one request with one of the replicas; ``digest`` names the image, so that clicks on it stay together.
+
+        Args:
+            plain: The plain fields of the input.
+            digest: Of the image, or null.
+            timeout_s: Seconds that the model may take.
+            caller: Opaque id of who sent it; the queue before the model is fair between these.
 
         Raises:
             PixanoError: What went wrong, for the caller.
@@ -162,7 +170,7 @@ class RunnerPool:
             for replica in (await self._candidates(digest))[:2]:
                 try:
                     async with asyncio.timeout(timeout_s + 5):  # the runner's own deadline comes first
-                        answer = await replica.predict(plain, timeout_s)
+                        answer = await replica.predict(plain, timeout_s, caller)
                 except NotBegun as not_begun:
                     reason = not_begun.reason
                 except TimeoutError:
@@ -173,9 +181,9 @@ class RunnerPool:
         raise reason or Unavailable(f"model {self.model.name!r} cannot be reached", retry_after_s=2)
 
     async def stream(
-        self, plain: dict[str, Any] | BodyMaker, digest: str | None, timeout_s: float
+        self, plain: dict[str, Any] | BodyMaker, digest: str | None, timeout_s: float, caller: str = ""
     ) -> AsyncGenerator[dict[str, Any]]:
-        """Answer one request with one of the replicas, message by message.
+        """Answer one request with one of the replicas, message by message; arguments as :meth:`predict` has them.
 
         Raises:
             PixanoError: What went wrong, for the caller.
@@ -184,7 +192,7 @@ class RunnerPool:
         with metrics.IN_FLIGHT.labels(self.model.name).track_inprogress():
             for replica in (await self._candidates(digest))[:2]:
                 try:
-                    async with contextlib.aclosing(replica.stream(plain, timeout_s)) as messages:
+                    async with contextlib.aclosing(replica.stream(plain, timeout_s, caller)) as messages:
                         async for message in messages:
                             yield message
                     return

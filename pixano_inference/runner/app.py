@@ -25,7 +25,7 @@ from pixano_inference.protocol.tracing import request_span
 from .batcher import Arrival
 from .host import ModelHost
 from .spooled_video import read_messages
-from .wire_names import SECRET_HEADER
+from .wire_names import CALLER_HEADER, SECRET_HEADER
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class RunnerApp:
         if route is None:
             return self._watch()
         try:
-            arrival = self._host.arrive()
+            arrival = self._host.arrive(request.headers.get(CALLER_HEADER, "")[:64])
             until_answered.callback(arrival.end)
             until_answered.enter_context(request_span(f"runner{path}", request.headers))
             return await route(request, arrival)

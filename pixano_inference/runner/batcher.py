@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any
 
 from pixano_inference.errors import Canceled, ModelFailed, Overloaded, TimedOut
 from pixano_inference.models.cancellation import cancel_signal
 
+from .fair_queue import FairQueue
 from .work import AllAbandoned, Work
 
 logger = logging.getLogger(__name__)
@@ -21,9 +23,14 @@ RunBatch = Callable[[Sequence[Work]], list[Any]]
 
 
 class Arrival:
-    """A request on its way to the queue; ends once, when it has joined or failed."""
+    """A request on its way to the queue; ends once, when it has joined or failed.
 
-    def __init__(self, end: Callable[[], None]) -> None:
+    Attributes:
+        caller: Opaque id of who sends it.
+    """
+
+    def __init__(self, end: Callable[[], None], caller: str = "") -> None:
+        self.caller = caller
         self._end: Callable[[], None] | None = end
 
     def end(self) -> None:
@@ -34,17 +41,21 @@ class Arrival:
 
 
 class Batcher:
-    """A bounded queue before one model thread.
+    """A bounded queue before one model thread, fair between callers.
 
     A request goes to the model at once when the model is idle and no other request is on its way
     (:meth:`arrive`). Otherwise it waits for others up to ``wait_s`` while the model is idle; while the model works,
     requests gather by themselves.
 
+    Callers take turns. One that fills the queue does not keep the others out, either: a full queue still admits a
+    caller that has less than an equal share of it waiting, until twice ``max_queue`` wait in all. Nobody who was
+    admitted is sent away for it.
+
     Args:
         run_batch: Called in the model thread; returns one result or exception per work, in order.
         max_size: Most requests in a batch.
         wait_s: Seconds that the first request of a batch waits for others.
-        max_queue: Most requests waiting.
+        max_queue: Most requests waiting; for callers below their equal share of it, up to twice as many.
     """
 
     def __init__(self, run_batch: RunBatch, *, max_size: int, wait_s: float, max_queue: int) -> None:
@@ -52,10 +63,10 @@ class Batcher:
         self._max_size = max_size
         self._wait_s = wait_s
         self._max_queue = max_queue
-        self._queue: deque[Work] = deque()
+        self._queue = FairQueue()
         self._wakeup = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        self._arriving = 0
+        self._arriving: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
         self.running: list[Work] = []
         self.running_since: float | None = None
@@ -86,23 +97,33 @@ class Batcher:
         """The model's thread, for work that needs the model and is no batch (streams)."""
         return self._thread
 
-    def arrive(self) -> Arrival:
+    def arrive(self, caller: str = "") -> Arrival:
         """Tell that a request is on its way: being received, or prepared. A batch may wait for it.
+
+        Args:
+            caller: Opaque id of who sends it.
 
         Raises:
             Overloaded: The queue is full; refused before any work is spent on it.
         """
-        waiting = len(self._queue) + self._arriving
+        waiting = len(self._queue) + self._arriving.total()
         if waiting >= self._max_queue:
-            raise Overloaded(
-                f"the model's queue is full: {waiting} requests are waiting, {self._max_queue} may", retry_after_s=1
-            )
-        self._arriving += 1
-        return Arrival(self._arrived)
+            callers = self._queue.callers | self._arriving.keys() | {caller}
+            share = max(1, self._max_queue // len(callers))
+            own = self._queue.waiting(caller) + self._arriving[caller]
+            # one caller alone has all of it as its share, and that is what waits already
+            if own >= share or waiting >= 2 * self._max_queue:
+                raise Overloaded(
+                    f"the model's queue is full: {waiting} requests are waiting, {self._max_queue} may", retry_after_s=1
+                )
+        self._arriving[caller] += 1
+        return Arrival(lambda: self._arrived(caller), caller)
 
-    def _arrived(self) -> None:
-        self._arriving -= 1
-        if self._arriving == 0:
+    def _arrived(self, caller: str) -> None:
+        self._arriving[caller] -= 1
+        if self._arriving[caller] == 0:
+            del self._arriving[caller]
+        if not self._arriving:
             self._wakeup.set()
 
     async def submit(self, work: Work) -> Any:
@@ -129,10 +150,39 @@ class Batcher:
             if work in self._queue:
                 self._queue.remove(work)
 
+    @asynccontextmanager
+    async def turn(self, work: Work) -> AsyncGenerator[None]:
+        """Queue a request that uses the model's thread by itself, and hold the thread while the context lasts.
+
+        Raises:
+            TimedOut: The deadline passed before its turn came.
+            Canceled: The runner is stopping.
+        """
+        work.alone = True
+        work.queued_at = time.monotonic()
+        self._queue.append(work)
+        self._wakeup.set()
+        try:
+            try:
+                async with asyncio.timeout(max(0.0, work.deadline - time.monotonic())):
+                    await work.result
+            except TimeoutError:
+                raise TimedOut("the model took longer than its time limit") from None
+            yield
+        finally:
+            work.canceled.set()
+            work.turn_over.set()
+            if work in self._queue:
+                self._queue.remove(work)
+
     async def _loop(self) -> None:
         while True:
             batch = await self._next_batch()
-            if batch:
+            if batch and batch[0].alone:
+                if not batch[0].result.done():
+                    batch[0].result.set_result(None)
+                await batch[0].turn_over.wait()
+            elif batch:
                 await self._run(batch)
 
     async def _next_batch(self) -> list[Work]:
@@ -149,9 +199,14 @@ class Batcher:
                 break
         batch: list[Work] = []
         while self._queue and len(batch) < self._max_size:
-            work = self._queue.popleft()
-            if not work.abandoned:
-                batch.append(work)
+            if batch and self._queue.next().alone:
+                break
+            work = self._queue.pop()
+            if work.abandoned:
+                continue
+            batch.append(work)
+            if work.alone:
+                break
         return batch
 
     async def _run(self, batch: list[Work]) -> None:

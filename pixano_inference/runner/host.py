@@ -163,7 +163,7 @@ class ModelHost:
             raise Unavailable(f"model {self.resolved.name!r} is not ready: {self.reason}", retry_after_s=2)
         return self.model
 
-    def _work(self, model: InferenceModel[Any, Any], plain: Any, timeout_s: float) -> Work:
+    def _work(self, model: InferenceModel[Any, Any], plain: Any, timeout_s: float, caller: str) -> Work:
         try:
             parsed: Schema = from_plain(model.input_class, self._received.complete(plain))
         except ValidationError as error:
@@ -171,17 +171,17 @@ class ModelHost:
                 f"the request does not fit {model.input_class.__name__}: {error.error_count()} errors"
             ) from error
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        return Work(parsed, time.monotonic() + timeout_s, future)
+        return Work(parsed, time.monotonic() + timeout_s, future, caller)
 
-    def arrive(self) -> Arrival:
-        """Tell that a request is being received; end the arrival whatever becomes of the request.
+    def arrive(self, caller: str = "") -> Arrival:
+        """Tell that a request of a caller is being received; end the arrival whatever becomes of the request.
 
         Raises:
             Unavailable: The model is not ready.
             Overloaded: Its queue is full.
         """
         self._ready_model()
-        return self._batcher.arrive()
+        return self._batcher.arrive(caller)
 
     async def predict(self, plain: Any, timeout_s: float, arrival: Arrival) -> dict[str, Any]:
         """Answer one request.
@@ -201,7 +201,7 @@ class ModelHost:
         self.in_flight += 1
         loop = asyncio.get_running_loop()
         try:
-            work = self._work(model, plain, timeout_s)
+            work = self._work(model, plain, timeout_s, arrival.caller)
             if isinstance(model, PipelinedModel):
                 with step_span("preprocess"):
                     work.prepared = await loop.run_in_executor(self._side, model.preprocess, work.input)
@@ -244,7 +244,7 @@ class ModelHost:
         Args:
             plain: The input as plain values.
             timeout_s: Seconds that the caller waits.
-            arrival: What :meth:`arrive` gave; ended when the model begins with the request.
+            arrival: What :meth:`arrive` gave; ended when the request has joined the queue.
 
         Raises:
             PixanoError: Anything that a caller may see.
@@ -253,15 +253,13 @@ class ModelHost:
         predict_stream: Callable[[Any], Any] | None = getattr(model, "predict_stream", None)
         if predict_stream is None:
             raise InvalidInput(f"model {self.resolved.name!r} does not stream")
-        work = self._work(model, plain, timeout_s)
+        work = self._work(model, plain, timeout_s, arrival.caller)
         self.in_flight += 1
         try:
-            async for piece in stream_in_thread(predict_stream, work, self._batcher.thread):
-                if piece is STARTED:
-                    arrival.end()
-                    yield {"started": True}
-                else:
-                    yield {"piece": to_plain(piece)}
+            arrival.end()
+            async with self._batcher.turn(work):
+                async for piece in stream_in_thread(predict_stream, work, self._batcher.thread):
+                    yield {"started": True} if piece is STARTED else {"piece": to_plain(piece)}
             self._record_steps(work, time.monotonic() - work.queued_at - work.queue_seconds)
             yield {"done": True, "metadata": self._metadata(), "queue_seconds": work.queue_seconds}
         except (PixanoError, asyncio.CancelledError) as error:

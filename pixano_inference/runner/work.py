@@ -19,8 +19,11 @@ class Work:
         input: The model's input.
         deadline: Value of :func:`time.monotonic` after which nobody waits.
         result: Gets the answer or the error.
+        caller: Opaque id of who sent it; the queue is fair between these.
+        alone: Whether it shares no batch but uses the model's thread by itself for its turn (a stream).
         prepared: What ``preprocess`` made of the input, for a pipelined model.
         canceled: Set when nobody waits for the answer any more; the model looks at it between its steps.
+        turn_over: Set when a request that is ``alone`` needs the thread no longer.
         queued_at: When it joined the queue.
         queue_seconds: How long it waited there.
         model_seconds: How long the model worked on its batch.
@@ -30,8 +33,11 @@ class Work:
     input: Schema
     deadline: float
     result: asyncio.Future[Any]
+    caller: str = ""
+    alone: bool = False
     prepared: Any = None
     canceled: threading.Event = field(default_factory=threading.Event)
+    turn_over: asyncio.Event = field(default_factory=asyncio.Event)
     queued_at: float = field(default_factory=time.monotonic)
     queue_seconds: float = 0.0
     model_seconds: float = 0.0

@@ -291,3 +291,18 @@ async def test_an_image_that_the_runner_lost_is_sent_again_without_the_caller_no
         answer = await pool.predict(plain(3, image), digest(0), 5)
         assert runners[0].requests == 4
         assert answer["data"]["scores"]["values"] == np.float32(3).tobytes()
+
+
+async def test_the_caller_is_told_to_the_runner_which_is_fair_between_them(started: Start) -> None:
+    async with started(1, Patient, max_queue_size=1, max_batch_size=1) as (pool, runners):
+        model = runners[0].model
+        tasks = [asyncio.create_task(pool.predict(plain(), None, 5, "greedy"))]
+        await until(model.begun.is_set)
+        tasks.append(asyncio.create_task(pool.predict(plain(), None, 5, "greedy")))
+        await until(lambda: runners[0].host.status()["waiting"] == 1)
+        with pytest.raises(Overloaded):
+            await pool.predict(plain(), None, 5, "greedy")
+        tasks.append(asyncio.create_task(pool.predict(plain(), None, 5, "modest")))
+        await until(lambda: runners[0].host.status()["waiting"] == 2)
+        model.go_on.set()
+        await asyncio.gather(*tasks)

@@ -182,7 +182,7 @@ class JobWorker:
         if request is None:
             return None
         body = request_body(request, lambda: self._store.media(job.job_id), self._timeout_s)
-        async with contextlib.aclosing(pool.stream(body, None, self._timeout_s)) as messages:
+        async with contextlib.aclosing(pool.stream(body, None, self._timeout_s, job.key_id)) as messages:
             async for message in messages:
                 if message.get("done"):
                     if not await attempt.write_down():
