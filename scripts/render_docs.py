@@ -18,6 +18,8 @@ _SECRETS = {"api_keys", "api_keys_file", "runner_secret"}
 _LABELS = {
     "capability": "`segmentation`, `detection`, `tracking` or `vlm`",
     "event": "`hits`, `misses`, `evictions`, `bytes`",
+    "gpu": "GPU of a runner, as `CUDA_VISIBLE_DEVICES` names it",
+    "kind": "`used`, `total`",
     "model": "name of a deployed model, or empty",
     "replica": "address of a runner; `local-0` and so on for those beside the gateway",
     "route": "template of a route, such as `/inference/segmentation/`; `(none)` for unknown paths",

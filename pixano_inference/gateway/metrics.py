@@ -48,6 +48,12 @@ CACHE_EVENTS = Gauge(
     ["model", "replica", "event"],
     registry=REGISTRY,
 )
+GPU_MEMORY = Gauge(
+    "pixano_gpu_memory_bytes",
+    "Memory of the GPUs that a model's replicas work on, as the GPU tells it: what other processes use is in it",
+    ["model", "replica", "gpu", "kind"],
+    registry=REGISTRY,
+)
 RUNNER_UP = Gauge("pixano_runner_up", "Replicas of a model that are ready", ["model"], registry=REGISTRY)
 RUNNER_RESTARTS = Counter(
     "pixano_runner_restarts", "How often a runner of a model was lost", ["model"], registry=REGISTRY
@@ -62,6 +68,7 @@ CATALOGUE = (
     MODEL_SECONDS,
     BATCH_SIZE,
     CACHE_EVENTS,
+    GPU_MEMORY,
     RUNNER_UP,
     RUNNER_RESTARTS,
     JOBS,

@@ -73,9 +73,24 @@ def export_caches(state: GatewayState) -> None:
             told = pool.replicas[address].status.get("metadata", {}).get("embedding_cache")
             if not isinstance(told, dict):
                 continue
-            replica = address.partition("://")[2] if address.startswith("http") else f"local-{index}"
+            replica = _replica_label(address, index)
             for event, key in _CACHE_EVENTS.items():
                 metrics.CACHE_EVENTS.labels(name, replica, event).set(told.get(key, 0))
+
+
+def export_gpu_memory(state: GatewayState) -> None:
+    """Set the metric of the GPUs' memory to what the runners told last (they do so every two seconds)."""
+    metrics.GPU_MEMORY.clear()
+    for name, pool in state.pools.items():
+        for index, address in enumerate(sorted(pool.replicas)):
+            told: dict[str, dict[str, int]] = pool.replicas[address].status.get("gpu_memory") or {}
+            for gpu, memory in told.items():
+                for kind in ("used", "total"):
+                    metrics.GPU_MEMORY.labels(name, _replica_label(address, index), gpu, kind).set(memory[kind])
+
+
+def _replica_label(address: str, index: int) -> str:
+    return address.partition("://")[2] if address.startswith("http") else f"local-{index}"
 
 
 def make_router(state: GatewayState) -> APIRouter:
@@ -124,6 +139,7 @@ def make_router(state: GatewayState) -> APIRouter:
     async def prometheus() -> Response:
         """Export the metrics in Prometheus' text format."""
         export_caches(state)
+        export_gpu_memory(state)
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router

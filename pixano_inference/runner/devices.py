@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
 from pixano_inference.configs import DeploymentConfig
+
+logger = logging.getLogger(__name__)
 
 
 def visible_gpus() -> list[str]:
@@ -15,6 +18,26 @@ def visible_gpus() -> list[str]:
         return [part.strip() for part in visible.split(",") if part.strip() not in ("", "-1")]
     torch = sys.modules.get("torch")
     return [str(index) for index in range(torch.cuda.device_count())] if torch is not None else []
+
+
+def gpu_memory() -> dict[str, dict[str, int]]:
+    """Return the ``used`` and ``total`` bytes of each GPU of this process, whoever uses them, by its identifier.
+
+    Empty while torch is not loaded or has not touched a GPU: asking would take some of the memory.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return {}
+    memory = {}
+    for index, gpu in enumerate(visible_gpus()[: torch.cuda.device_count()]):
+        try:
+            free, total = torch.cuda.mem_get_info(index)
+        except RuntimeError:
+            # a GPU that fell off the bus is no reason to fall silent about the runner
+            logger.warning("GPU %s does not tell its memory", gpu, exc_info=True)
+            continue
+        memory[gpu] = {"used": total - free, "total": total}
+    return memory
 
 
 def limit_threads(deployment: DeploymentConfig) -> None:

@@ -24,7 +24,7 @@ from pixano_inference.protocol.tracing import record_step, step_span
 from pixano_inference.schemas import Schema
 
 from .batcher import Arrival, Batcher
-from .devices import limit_threads, node_name, visible_gpus
+from .devices import gpu_memory, limit_threads, node_name, visible_gpus
 from .execution import checked, public_error, run_batch
 from .stream import STARTED, stream_in_thread
 from .work import Work
@@ -100,6 +100,7 @@ class ModelHost:
             "node": node_name(),
             "cpus": os.cpu_count() or 1,
             "gpus": visible_gpus() if self.resolved.deployment.num_gpus else [],
+            "gpu_memory": gpu_memory(),
             "load_seconds": self.load_seconds,
             "in_flight": self.in_flight,
             "waiting": self._batcher.waiting,
