@@ -42,12 +42,12 @@ def logits(output: SegmentationOutput) -> np.ndarray:
 
 
 def plain_forward(model: Sam2ImageModel, pixels: np.ndarray, **prompt: object) -> np.ndarray:
-    """What transformers' own forward answers, from pixels that need no resizing."""
+    """What transformers' own forward answers, clamped as logits are, from pixels that need no resizing."""
     network = model.network
     assert isinstance(network, image_network.TransformersImageNetwork)
     with torch.inference_mode():
         square = network._normalization.apply(torch.from_numpy(pixels).permute(2, 0, 1)[None])
-        answer: np.ndarray = network._model(pixel_values=square, **prompt).pred_masks[0].numpy()
+        answer: np.ndarray = network._model(pixel_values=square, **prompt).pred_masks[0].clamp(-32, 32).numpy()
     return answer
 
 
