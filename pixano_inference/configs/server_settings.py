@@ -25,6 +25,7 @@ class ServerSettings(BaseSettings):
     max_points: Annotated[int, Field(gt=0, description="Most points in one prompt")] = 1024
     max_objects: Annotated[int, Field(gt=0, description="Most objects in a tracking request")] = 256
     max_frames: Annotated[int, Field(gt=0, description="Most frames in a tracking request")] = 20_000
+    max_video_s: Annotated[float, Field(gt=0, description="Longest video file in seconds")] = 3600.0
     max_classes: Annotated[int, Field(gt=0, description="Most classes in a detection request")] = 512
     max_class_length: Annotated[int, Field(gt=0, description="Longest class name in characters")] = 256
     max_images: Annotated[int, Field(gt=0, description="Most images in a VLM request")] = 32

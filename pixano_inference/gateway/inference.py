@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.requests import Request
 
-from pixano_inference.errors import Canceled, InvalidInput
+from pixano_inference.errors import InvalidInput
 from pixano_inference.protocol.messages import to_plain
 from pixano_inference.schemas import (
     CAPABILITIES,
@@ -32,8 +32,6 @@ from .auth import Caller
 from .bounds import check_bounds
 from .runner_pool import RunnerPool
 from .state import GatewayState
-
-T = TypeVar("T")
 
 
 class PreparedRequest:
@@ -191,27 +189,3 @@ def _digest(fields: dict[str, Any]) -> str | None:
     if isinstance(image, list):
         image = image[0] if image else None
     return image.digest if isinstance(image, MediaBytes) else None
-
-
-async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work``, and cancel it when the caller goes away. The request's body must have been read.
-
-    Raises:
-        Canceled: The caller went away.
-    """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise Canceled("the caller went away")
-        return task.result()
-    finally:
-        for pending in (task, gone):
-            pending.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -9,12 +9,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pixano_inference.protocol.disconnect import unless_disconnected
 from pixano_inference.protocol.messages import MEDIA_TYPE, encode
 from pixano_inference.schemas import CAPABILITIES, Capability, CapabilitySchemas, Schema
 
 from .auth import Caller
 from .body import read_schema
-from .inference import prepare, unless_disconnected
+from .inference import prepare
 from .json_answer import json_answer
 from .multipart import parse_metadata, read_multipart
 from .openapi import error_responses, json_body, multipart_body

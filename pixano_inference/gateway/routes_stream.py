@@ -11,10 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pixano_inference.errors import ModelFailed
+from pixano_inference.protocol.disconnect import unless_disconnected
 from pixano_inference.schemas import CAPABILITIES, Capability, FrameMasks, Schema
 
 from .body import read_schema
-from .inference import PreparedRequest, prepare, unless_disconnected
+from .inference import PreparedRequest, prepare
 from .ndjson import MEDIA_TYPE, NDJSONResponse
 from .openapi import error_responses, json_body, multipart_body
 from .routes_inference import caller_of, read_upload

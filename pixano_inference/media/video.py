@@ -17,6 +17,7 @@ from .images import MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE
 KEPT_FRAMES = 32
 """Decoded frames that are kept; going backwards, a file is decoded in runs of this many."""
 MAX_FRAMES = 20_000
+MAX_SECONDS = 3600.0
 
 _DAMAGED = "the video cannot be decoded: its format is not supported, or its data is damaged or cut short"
 
@@ -30,15 +31,21 @@ class VideoFile:
     Args:
         data: The encoded file (MP4, WebM, MKV, AVI, ... whatever FFmpeg reads).
         max_frames: Most frames.
+        max_seconds: Longest duration.
         max_pixels: Largest width × height.
 
     Raises:
         InvalidInput: The bytes are no video that can be decoded.
-        TooLarge: It has more frames or larger ones than allowed; nothing was decoded.
+        TooLarge: It is longer, or has more or larger frames, than allowed; nothing was decoded.
     """
 
     def __init__(
-        self, data: bytes | memoryview, *, max_frames: int = MAX_FRAMES, max_pixels: int = MAX_IMAGE_PIXELS
+        self,
+        data: bytes | memoryview,
+        *,
+        max_frames: int = MAX_FRAMES,
+        max_seconds: float = MAX_SECONDS,
+        max_pixels: int = MAX_IMAGE_PIXELS,
     ) -> None:
         import av
 
@@ -53,6 +60,8 @@ class VideoFile:
             raise InvalidInput(_DAMAGED, code="video_data") from None
         if max(self.width, self.height) > MAX_IMAGE_SIDE or self.width * self.height > max_pixels:
             raise TooLarge(f"the video has frames of {self.width} × {self.height} pixels; allowed are {max_pixels}")
+        if self._times and (self._times[-1] - self._times[0]) * self._stream.time_base > max_seconds:
+            raise TooLarge(f"the video is longer than the allowed {max_seconds:g} seconds")
         if not self._times:
             raise InvalidInput("the video has no frames", code="video_data")
         self._kept: OrderedDict[int, Image.Image] = OrderedDict()

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import hmac
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -15,7 +15,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pixano_inference.errors import Canceled, PixanoError, to_wire
+from pixano_inference.errors import PixanoError, to_wire
+from pixano_inference.protocol.disconnect import unless_disconnected
 from pixano_inference.protocol.messages import MEDIA_TYPE, ProtocolError, decode, encode
 from pixano_inference.protocol.request_id import HEADER as REQUEST_ID_HEADER
 from pixano_inference.protocol.request_id import accept_or_make
@@ -99,21 +100,8 @@ class RunnerApp:
 
     async def _predict(self, request: Request, arrival: Arrival) -> Response:
         plain, timeout_s = await self._read(request)
-        answer = await self._unless_gone(request, self._host.predict(plain, timeout_s, arrival))
+        answer = await unless_disconnected(request, self._host.predict(plain, timeout_s, arrival))
         return Response(encode(answer), media_type=MEDIA_TYPE)
-
-    async def _unless_gone(self, request: Request, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-        task = asyncio.create_task(work)
-        gone = asyncio.create_task(_disconnected(request))
-        try:
-            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise Canceled("the caller went away")
-            return task.result()
-        finally:
-            for pending in (task, gone):
-                pending.cancel()
-            await asyncio.gather(task, gone, return_exceptions=True)
 
     async def _stream(self, request: Request, arrival: Arrival) -> Response:
         plain, timeout_s = await self._read(request)
@@ -162,8 +150,3 @@ class RefuseOtherBodies:
                 await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

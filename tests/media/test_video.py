@@ -81,5 +81,7 @@ def test_a_truncated_video_fails_clearly_or_ends_early(mp4: bytes) -> None:
 def test_bounds_hold_before_anything_is_decoded(mp4: bytes) -> None:
     with pytest.raises(TooLarge, match="more than 10 frames"):
         VideoFile(mp4, max_frames=10)
+    with pytest.raises(TooLarge, match="longer than the allowed"):
+        VideoFile(mp4, max_seconds=0.5)
     with pytest.raises(TooLarge, match="128 × 32"):
         VideoFile(mp4, max_pixels=1000)

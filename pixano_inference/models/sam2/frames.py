@@ -6,6 +6,7 @@ from typing import Protocol
 
 import torch
 
+from pixano_inference.configs.server_settings import server_settings
 from pixano_inference.errors import InvalidInput
 from pixano_inference.media.video import VideoFile
 from pixano_inference.schemas import TrackingInput
@@ -68,7 +69,16 @@ def frames_of(request: TrackingInput, side: int) -> FrameSource:
     if isinstance(video, list):
         source: FrameSource = ImageFrames(list(video), side)
     elif isinstance(video, VideoBytes):
-        source = VideoFrames(VideoFile(video.data), side)
+        limits = server_settings()
+        source = VideoFrames(
+            VideoFile(
+                video.data,
+                max_frames=limits.max_frames,
+                max_seconds=limits.max_video_s,
+                max_pixels=limits.max_image_pixels,
+            ),
+            side,
+        )
     else:
         source = ImageFrames([video], side)
     count = len(source)
