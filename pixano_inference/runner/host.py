@@ -65,10 +65,10 @@ class ModelHost:
         self._received = ReceivedMedia(int(server_settings().runner_media_mb * 1024 * 1024))
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self) -> None:
-        """Begin to load the model, and return at once."""
+    async def start(self, wait_s: float = 0.0) -> None:
+        """Begin to load the model after ``wait_s`` seconds, and return at once."""
         self._batcher.start()
-        self._tasks = [asyncio.create_task(self._load()), asyncio.create_task(self._watch_for_hangs())]
+        self._tasks = [asyncio.create_task(self._load(wait_s)), asyncio.create_task(self._watch_for_hangs())]
 
     async def close(self) -> None:
         """Stop the queue and unload the model."""
@@ -110,8 +110,12 @@ class ModelHost:
     def _metadata(self) -> dict[str, Any]:
         return dict(self.model.metadata) if self.model is not None and self.state in ("ready", "draining") else {}
 
-    async def _load(self) -> None:
+    async def _load(self, wait_s: float) -> None:
         name, params = self.resolved.name, self.resolved.params
+        if wait_s:
+            logger.warning("the process of model %s keeps ending; loading it again in %.0f s", name, wait_s)
+            await self.set_state("starting", f"its process keeps ending; it is loaded again in {wait_s:.0f} s")
+            await asyncio.sleep(wait_s)
         where = f" from {self.resolved.model_path}" if self.resolved.model_path else ""
         logger.info("loading model %s: %s%s", name, self.resolved.model_class, where)
         started = time.monotonic()

@@ -27,6 +27,7 @@ from .draining import drain_on_signal
 from .environment import ROLE_VARIABLE, prepare_environment
 from .gpu_plan import plan_this_machine, take_gpus
 from .logs import configure_logging
+from .restarts import wait_before_loading
 from .strict import report_when_loaded, stop_the_start, stop_when_not_loaded
 from .tracing import configure_tracing
 
@@ -81,7 +82,10 @@ def runner_service(model: ResolvedModel, model_set: ModelSet, settings: ServerSe
         configure_tracing(model.name)
         take_gpus(name)
         drain_on_signal(host, app)
-        await host.start()
+        # a pod that keeps ending is held back by Kubernetes
+        alone = os.environ.get(ROLE_VARIABLE, "all") != "all"
+        starts = None if alone or settings.data_dir is None else settings.data_dir / "starts"
+        await host.start(wait_before_loading(starts, name) if starts is not None else 0.0)
         if os.environ.get(ROLE_VARIABLE, "").startswith("runner:"):
             stop_when_not_loaded(host)
 
