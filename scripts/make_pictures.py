@@ -25,7 +25,7 @@ from pixano_inference.client import (  # noqa: E402  # the scripts folder is not
     visualize,
     vlm_request,
 )
-from training import named_shapes, scenes, vlm_questions  # noqa: E402
+from training import named_shapes, scenes, vlm_questions  # noqa: E402  # as above
 
 SEGMENTATION_SEED, TRACKING_SEED, NAMED_SEED, VLM_SEED = 900_005, 900_019, 7, 11
 

@@ -155,7 +155,8 @@ def _noisy(rng: np.random.Generator, pixels: npt.NDArray[np.uint8]) -> npt.NDArr
     if rng.random() < 0.5:
         return pixels
     grain = rng.normal(0, float(rng.uniform(2, 8)), size=(*pixels.shape[:2], 1)).astype(np.float32)
-    return np.clip(pixels + grain, 0, 255).astype(np.uint8)
+    noisy: npt.NDArray[np.uint8] = np.clip(pixels + grain, 0, 255).astype(np.uint8)
+    return noisy
 
 
 def _too_close(a: tuple[float, ...], b: tuple[float, ...], gap: float) -> bool:

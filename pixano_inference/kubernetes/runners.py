@@ -94,7 +94,7 @@ def runner_environment(model: ResolvedModel, model_set: ModelSet, weights: Weigh
         *pods.common_environment(model_set),
         pods.variable("OMP_NUM_THREADS", str(threads(model.deployment))),
         # a compiled model's kernels outlive a crash of the container, not the pod
-        pods.variable("TORCHINDUCTOR_CACHE_DIR", "/tmp/inductor"),  # noqa: S108
+        pods.variable("TORCHINDUCTOR_CACHE_DIR", "/tmp/inductor"),  # noqa: S108  # an emptyDir of the pod
         *weights.environment,
     ]
 

@@ -127,14 +127,14 @@ def _download(index: int, path: str, revision: str | None, options: RenderOption
         args=["hf", "download", path, *(["--revision", revision] if revision else [])],
         env=[
             *_hub_environment(offline=False, cache=naming.WEIGHTS_FOLDER),
-            pods.variable("HOME", "/tmp"),  # noqa: S108
+            pods.variable("HOME", "/tmp"),  # noqa: S108  # an emptyDir of the pod
             pods.optional_secret("HF_TOKEN", naming.HUB_TOKEN_SECRET, "token"),
         ],
         resources=k8s.V1ResourceRequirements(requests={"cpu": "500m", "memory": "512Mi"}, limits={"memory": "2Gi"}),
         security_context=pods.container_security(),
         volume_mounts=[
             k8s.V1VolumeMount(name=_VOLUME, mount_path=naming.WEIGHTS_FOLDER),
-            k8s.V1VolumeMount(name="scratch", mount_path="/tmp"),  # noqa: S108
+            k8s.V1VolumeMount(name="scratch", mount_path="/tmp"),  # noqa: S108  # an emptyDir of the pod
         ],
     )
 
@@ -142,7 +142,7 @@ def _download(index: int, path: str, revision: str | None, options: RenderOption
 def _hub_environment(*, offline: bool, cache: str | None) -> list[k8s.V1EnvVar]:
     return [
         *([pods.variable("HF_HUB_CACHE", cache)] if cache is not None else []),
-        pods.variable("HF_HOME", "/tmp/huggingface"),  # noqa: S108
+        pods.variable("HF_HOME", "/tmp/huggingface"),  # noqa: S108  # an emptyDir of the pod
         pods.variable("HF_HUB_DISABLE_TELEMETRY", "1"),
         *([pods.variable("HF_HUB_OFFLINE", "1")] if offline else []),
     ]

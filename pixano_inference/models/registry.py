@@ -117,7 +117,7 @@ def find_model_class(name: str) -> type[InferenceModel[Any, Any]]:
     if builtin is not None:
         module, _, attribute = builtin.target.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+            return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]  # a name of ours
         except ModuleNotFoundError as error:
             raise ConfigError(
                 f"model class {name!r} needs the package {error.name!r}: pip install 'pixano-inference[transformers]'"
