@@ -21,13 +21,14 @@ LAYERS: dict[str, set[str]] = {
     "schemas": set(),
     "client": {"schemas"},
     "configs": {"errors", "schemas"},
+    "bounds": {"configs", "errors", "schemas"},
     "media": {"configs", "errors", "schemas"},
     "protocol": {"errors", "schemas"},
     "models": {"configs", "errors", "media", "schemas"},
     "model_sets": {"configs", "errors", "models", "schemas"},
     "runner": {"configs", "errors", "media", "model_sets", "models", "protocol", "schemas"},
     # of the runner only the names that both ends of the protocol agree on
-    "gateway": {"configs", "errors", "media", "model_sets", "protocol", "runner.wire_names", "schemas"},
+    "gateway": {"bounds", "configs", "errors", "media", "model_sets", "protocol", "runner.wire_names", "schemas"},
     "serving": {"configs", "errors", "gateway", "model_sets", "protocol", "runner"},
 }
 

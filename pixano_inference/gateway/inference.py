@@ -12,6 +12,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from pixano_inference.bounds import check_bounds
 from pixano_inference.errors import InvalidInput
 from pixano_inference.protocol.messages import to_plain
 from pixano_inference.schemas import (
@@ -29,7 +30,6 @@ from pixano_inference.schemas import (
 from pixano_inference.schemas.media_bytes import DIGEST_PREFIX
 
 from .auth import Caller
-from .bounds import check_bounds
 from .runner_pool import RunnerPool
 from .state import GatewayState
 

@@ -7,18 +7,14 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 from starlette.responses import Response
 
+from pixano_inference.protocol.answers import JSONResponse, array_in_pieces
 from pixano_inference.protocol.messages import with_arrays
-
-from .errors import JSONResponse
 
 _LARGE = 65_536
 """Values from which an array leaves the event loop."""
-_PIECE = 32_768
-"""Values encoded at a time: about a millisecond, after which other threads may have the interpreter."""
 
 
 async def json_answer(envelope: dict[str, Any]) -> Response:
@@ -43,17 +39,9 @@ def _values(data: Any) -> int:
 
 def _with_fragments(data: Any) -> Any:
     if isinstance(data, np.ndarray):
-        return orjson.Fragment(_in_pieces(data))
+        return orjson.Fragment(array_in_pieces(data))
     if isinstance(data, dict):
         return {key: _with_fragments(item) for key, item in data.items()}
     if isinstance(data, list) and data and isinstance(data[0], dict | list):
         return [_with_fragments(item) for item in data]
     return data
-
-
-def _in_pieces(array: npt.NDArray[np.float32]) -> bytes:
-    pieces = (
-        orjson.dumps(array[start : start + _PIECE], option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
-        for start in range(0, array.size, _PIECE)
-    )
-    return b"[" + b",".join(pieces) + b"]"

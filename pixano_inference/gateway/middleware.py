@@ -15,18 +15,18 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixano_inference.errors import NotAuthenticated, Overloaded
+from pixano_inference.protocol.answers import error_response
 from pixano_inference.protocol.request_id import HEADER, accept_or_make
 from pixano_inference.protocol.tracing import request_span
 
 from . import metrics
 from .auth import ApiKeys
-from .errors import error_response
 from .shares import CallerShares
 
 logger = logging.getLogger("pixano_inference.access")
 
 OPEN_PATHS = frozenset(
-    {"/", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"}
+    {"/", "/health", "/ready", "/metrics", "/docs", "/openapi.json", "/v2", "/v2/health/live", "/v2/health/ready"}
 )
 """Paths that need no API key; the playground, which asks for one, needs none either."""
 
@@ -95,7 +95,7 @@ class GatewayMiddleware:
             if not _is_open(scope["path"]):
                 caller = self._keys.identify(headers)
         except NotAuthenticated as error:
-            response = error_response(error)
+            response = error_response(error, scope["path"])
             response.headers["WWW-Authenticate"] = "Bearer"
             await response(scope, receive, send)
             return
@@ -107,7 +107,7 @@ class GatewayMiddleware:
             try:
                 stack.enter_context(self._shares.hold(caller.key_id))
             except Overloaded as error:
-                await error_response(error)(scope, receive, send)
+                await error_response(error, scope["path"])(scope, receive, send)
                 return
             await self._app(scope, receive, send)
 

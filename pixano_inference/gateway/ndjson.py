@@ -13,10 +13,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pixano_inference.errors import PixanoError
+from pixano_inference.protocol.answers import error_response
 from pixano_inference.protocol.messages import with_arrays
 from pixano_inference.protocol.request_id import current_request_id
-
-from .errors import error_response
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from pixano_inference import __version__
+from pixano_inference.protocol.answers import JSONResponse
 from pixano_inference.schemas import Health, ModelInfo, ModelState, Readiness, ServerMetadata, Settings
 
 from . import metrics
-from .errors import JSONResponse
 from .gpus import local_gpu_count
 from .state import GatewayState
 

@@ -10,16 +10,16 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pixano_inference.bounds import check_bounds
 from pixano_inference.errors import Unavailable
 from pixano_inference.gateway.body import read_schema
-from pixano_inference.gateway.bounds import check_bounds
-from pixano_inference.gateway.errors import JSONResponse
 from pixano_inference.gateway.inference import input_fields, prepare
 from pixano_inference.gateway.multipart import parse_metadata, read_upload_parts
 from pixano_inference.gateway.openapi import error_responses, json_body, multipart_body
 from pixano_inference.gateway.routes_inference import caller_of
 from pixano_inference.gateway.runner_pool import RunnerPool
 from pixano_inference.gateway.state import GatewayState
+from pixano_inference.protocol.answers import JSONResponse
 from pixano_inference.protocol.messages import to_plain
 from pixano_inference.schemas import Capability, TrackingJob, TrackingRequest
 

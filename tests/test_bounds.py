@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pixano_inference.bounds import check_bounds
 from pixano_inference.configs.server_settings import ServerSettings
 from pixano_inference.errors import InvalidInput, PixanoError, TooLarge
-from pixano_inference.gateway.bounds import check_bounds
 from pixano_inference.schemas import (
     DetectionRequest,
     NDArrayFloat,

@@ -1,0 +1,85 @@
+"""JSON answers and the bodies of errors, the same at the gateway and on a runner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy.typing as npt
+import orjson
+from starlette.responses import Response
+
+from pixano_inference.errors import ModelFailed, PixanoError
+
+from .request_id import current_request_id
+
+_MAX_DETAILS = 20
+_MAX_TEXT = 500
+_PIECE = 32_768
+"""Values encoded at a time: about a millisecond, after which other threads may have the interpreter."""
+
+OIP_PREFIX = "/v2"
+"""Below it the Open Inference Protocol is spoken, whose callers look for the text of a failure in ``error``."""
+
+
+class JSONResponse(Response):
+    """JSON through orjson; NaN becomes null, numpy arrays are written as they are."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Encode ``content``."""
+        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def array_in_pieces(array: npt.NDArray[Any]) -> bytes:
+    """Return a flat numeric array as JSON; the encoder holds the interpreter for a piece at a time."""
+    pieces = (
+        orjson.dumps(array[start : start + _PIECE], option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+        for start in range(0, array.size, _PIECE)
+    )
+    return b"[" + b",".join(pieces) + b"]"
+
+
+def failure(
+    detail: Any, status: int, *, path: str = "", code: str | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    """Return ``{"detail": ...}``, with ``error`` beside it on paths of the Open Inference Protocol."""
+    body: dict[str, Any] = {"detail": detail}
+    if code:
+        body["code"] = code
+    if path == OIP_PREFIX or path.startswith(f"{OIP_PREFIX}/"):
+        body["error"] = _text(detail)
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def error_response(error: PixanoError, path: str = "") -> Response:
+    """Return the answer for an error of a request to ``path``."""
+    headers = {"Retry-After": str(max(1, round(error.retry_after_s)))} if error.retry_after_s is not None else {}
+    detail: Any = error.message
+    if isinstance(error, ModelFailed) or (error.status == 500):
+        detail = f"{error.message} (request {current_request_id()})"
+    if error.location is not None:
+        detail = [{"loc": list(error.location), "msg": error.message[:_MAX_TEXT], "type": error.code or "value_error"}]
+    return failure(detail, error.status, path=path, code=error.code, headers=headers)
+
+
+def schema_errors(errors: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return ``{loc, msg, type}`` for each of pydantic's errors, without the input, which may be huge or secret."""
+    details = []
+    for item in errors[:_MAX_DETAILS]:
+        location = [part if isinstance(part, int) else str(part)[:64] for part in item["loc"]]
+        if not location or location[0] != "body":
+            location.insert(0, "body")
+        details.append({"loc": location, "msg": str(item["msg"])[:_MAX_TEXT], "type": item["type"]})
+    if len(errors) > _MAX_DETAILS:
+        details.append(
+            {"loc": ["body"], "msg": f"{len(errors) - _MAX_DETAILS} more errors are not listed", "type": "truncated"}
+        )
+    return details
+
+
+def _text(detail: Any) -> str:
+    if not isinstance(detail, list):
+        return str(detail)
+    return "; ".join(f"{'.'.join(map(str, item['loc'][1:])) or 'body'}: {item['msg']}" for item in detail)
