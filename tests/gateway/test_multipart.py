@@ -16,21 +16,9 @@ from pixano_inference.configs.server_settings import ServerSettings
 from pixano_inference.errors import BadRequest, InvalidInput, PixanoError, TooLarge
 from pixano_inference.gateway.multipart import parse_metadata, read_multipart
 from pixano_inference.schemas import ImageBytes, SegmentationRequest, TrackingRequest
+from tests.attacks import BROKEN_BODIES, CONTENT_TYPE, END, METADATA, NO_MULTIPART, NO_OBJECTS, WHOLE, part
 
-BOUNDARY = "limit"
-CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 SMALL = ServerSettings(max_body_mb=0.01, max_upload_mb=0.02, max_frames=3)
-METADATA = b'{"model": "m"}'
-
-
-def part(name: str, data: bytes, *, filename: str | None = "f", headers: str = "") -> bytes:
-    file = f'; filename="{filename}"' if filename is not None else ""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n{headers}\r\n'
-    return head.encode() + data + b"\r\n"
-
-
-END = f"--{BOUNDARY}--\r\n".encode()
-WHOLE = part("metadata", METADATA, filename=None) + part("image", b"\x89PNG\r\n--limi") + END
 
 
 async def read(
@@ -77,39 +65,13 @@ async def test_thousands_of_frames_and_megabytes_of_metadata_are_legal() -> None
     assert frames == [b"%d" % index for index in range(2500)]
 
 
-@pytest.mark.parametrize(
-    "content_type",
-    ["", "application/json", "multipart/form-data", "multipart/form-data; boundary=", "multipart/mixed; boundary=limit",
-     "multipart/form-data; boundary=" + "x" * 500, "multipart/form-data; boundary=other", ";;;",
-     "multipart/form-data; boundary=é",
-     'multipart/form-data; boundary="'],
-)  # fmt: skip
+@pytest.mark.parametrize("content_type", NO_MULTIPART)
 async def test_a_content_type_that_is_none_is_a_bad_request(content_type: str) -> None:
     with pytest.raises(BadRequest):
         await read(WHOLE, content_type=content_type)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"garbage",
-        END,
-        WHOLE[:-6],
-        WHOLE[:60],
-        WHOLE.replace(b"\r\n\r\n", b"\n\n"),
-        WHOLE.replace(b"--limit\r", b"--limit "),
-        part("image", b"x") + END,
-        part("metadata", METADATA) + part("metadata", METADATA) + part("image", b"x") + END,
-        part("metadata", METADATA, headers="x: y\r\n" * 50) + END,
-        part("metadata", METADATA, headers="x: " + "y" * 20_000 + "\r\n") + END,
-        part("metadata", METADATA, headers="x" * 20_000 + ": y\r\n") + END,
-        part("metadata", METADATA, headers=" folded\r\n") + END,
-        b"--limit\r\n\r\nno headers\r\n" + END,
-        b"--limit\r\ncontent-disposition: \xff\xfe; name\r\n\r\nx\r\n" + END,
-    ],
-    ids=range(15),
-)
+@pytest.mark.parametrize("body", BROKEN_BODIES, ids=range(len(BROKEN_BODIES)))
 async def test_a_broken_body_is_a_bad_request(body: bytes) -> None:
     for chunk in (1, 50, 1_000_000):
         with pytest.raises((BadRequest, TooLarge)) as caught:
@@ -191,14 +153,7 @@ def test_metadata_and_media_make_a_request() -> None:
     assert request.points == [[[12, 12]]]
 
 
-@pytest.mark.parametrize(
-    "metadata",
-    [b"", b"{", b"null", b"[]", b"1", b'"text"', b'{"a": NaN}', b'{"a": Infinity}', b'{"a": 1e999}',
-     b'{"a": "\\ud800"}',
-     b'{"a": "\\udc00"}', b"\xff\xfe", b'{"a": "\xed\xa0\x80"}', b'{"a": 1} x', b"{'a': 1}", b"[" * 100_000,
-     b'{"a":' * 5000,
-     b"\xef\xbb\xbf{}", b'{"a" 1}', b"PK\x03\x04"],
-)  # fmt: skip
+@pytest.mark.parametrize("metadata", NO_OBJECTS)
 def test_metadata_that_is_no_json_object_is_a_bad_request(metadata: bytes) -> None:
     with pytest.raises(BadRequest, match="metadata") as caught:
         parse_metadata(metadata, SegmentationRequest, {"image": ImageBytes(b"x")})

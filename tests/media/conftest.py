@@ -67,8 +67,8 @@ class RawServer:
         self.port = 0
         self._server: asyncio.Server | None = None
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._server = await asyncio.start_server(self._serve, host, port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -92,11 +92,6 @@ class RawServer:
 
     def url(self, path: str, host: str = "images.test") -> str:
         return f"http://{host}:{self.port}{path}"
-
-
-def answer(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
-    lines = [f"HTTP/1.1 {status}", *(headers or (f"content-length: {len(body)}",)), "", ""]
-    return "\r\n".join(lines).encode() + body
 
 
 @pytest_asyncio.fixture

@@ -10,19 +10,12 @@ import pytest
 from pixano_inference.errors import InvalidInput, TooLarge
 from pixano_inference.media import fetch
 from pixano_inference.media.fetch import UrlFetcher
+from tests.attacks import HOSTS_INSIDE, NO_MEDIA, ODD_URLS, REDIRECTS_INSIDE, answer
 
-from .conftest import Names, RawServer, answer
+from .conftest import Names, RawServer
 
 LIMIT = 100_000
 PUBLIC = "93.184.215.14"
-
-HOSTS_INSIDE = [
-    "127.0.0.1", "localhost", "LOCALHOST", "localhost.", "127.0.0.1.", "127.1", "127.0.1", "2130706433",
-    "0x7f000001", "0x7F.1",
-    "0177.0.0.1", "017700000001", "0", "0.0.0.0", "127.0.0.1.nip.test", "10.0.0.7", "169.254.169.254", "100.64.0.9",
-    "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[fe80::1%25lo]",
-    "[fd00::1]", "１２７.0.0.1", "①②⑦.0.0.1", "127。0。0。1", "metadata.test", "mixed.test", "unknown.test",
-]  # fmt: skip
 
 
 def names() -> Names:
@@ -72,18 +65,7 @@ async def test_hosts_inside_are_refused_in_the_same_words(server: RawServer, hos
     assert server.requests == []
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://user:pass@images.test/", "http://@images.test/", "http://images.test\\@other.test/",
-        "http:\\\\images.test/",
-        "http://images.test/\r\nHost: other", "http:// images.test/", "http://", "http:///x", "http://[::1",
-        "http://images.test:99999/",
-        "file:///etc/passwd", "ftp://images.test/a", "gopher://images.test/", "s3://bucket/key", "//images.test/a",
-        "a" * 9000,
-        "http://images.test:port/", "jar:http://images.test!/",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("url", ODD_URLS)
 async def test_odd_urls_are_refused(url: str) -> None:
     message = await refusal(url)
     assert "images.test" not in message
@@ -113,13 +95,7 @@ async def test_redirects_are_followed(server: RawServer, status: str) -> None:
     await one.aclose()
 
 
-@pytest.mark.parametrize(
-    "target",
-    ["http://127.0.0.1:{port}/in", "http://other.test:{port}/in", "//127.0.0.1:{port}/in",
-     "http://2130706433:{port}/in",
-     "file:///etc/passwd", "http://u:p@images.test:{port}/in", "ftp://images.test/in", "http://[::1]:{port}/in",
-     "data:,x"],
-)  # fmt: skip
+@pytest.mark.parametrize("target", REDIRECTS_INSIDE)
 async def test_a_redirect_to_the_inside_is_refused(server: RawServer, target: str) -> None:
     target = target.format(port=server.port)
     server.replies["/from"] = answer(b"", f"location: {target}", "content-length: 0", status="302 Found")
@@ -134,21 +110,7 @@ async def test_redirects_that_never_end_are_refused(server: RawServer) -> None:
     assert len(server.requests) == 4
 
 
-@pytest.mark.parametrize(
-    ("reply", "words"),
-    [
-        (answer(b"no", status="403 Forbidden"), "status 403"),
-        (answer(b"x", "content-length: 1", status="206 Partial Content"), "status 206"),
-        (answer(b"", "content-length: 0", status="302 Found"), "redirects to nowhere"),
-        (answer(b"short", "content-length: 50"), "before the body was complete"),
-        (answer(b"5\r\nabc", "transfer-encoding: chunked"), "before the body was complete"),
-        (answer(b"x", "content-length: 1", "content-encoding: gzip"), "compresses"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", "valid HTTP"),
-        (answer(b"x", "content-length: -1"), "valid HTTP"),
-        (answer(b"x", "x: " + "y" * 20_000, "content-length: 1"), "valid HTTP"),
-        (b"", "before the body was complete"),
-    ],
-)
+@pytest.mark.parametrize(("reply", "words"), NO_MEDIA)
 async def test_answers_that_are_no_medium_are_refused(server: RawServer, reply: bytes, words: str) -> None:
     server.replies["/"] = reply
     assert words in await refusal(server.url("/"))

@@ -12,10 +12,8 @@ import io
 import json
 import random
 import socket
-import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +25,7 @@ import pytest
 from PIL import Image
 
 from pixano_inference.schemas import CompressedRLE
+from tests.attacks import bomb
 from tests.servers import MODEL_SETS, Server
 
 pytestmark = pytest.mark.system
@@ -136,18 +135,6 @@ def test_every_port_is_local(server: Server) -> None:
         if connection.status == psutil.CONN_LISTEN
     }
     assert listening == {"127.0.0.1"}
-
-
-def bomb() -> bytes:
-    """A PNG of a few kilobytes that claims, and holds, 20000 × 20000 one-bit pixels."""
-    side = 20_000
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    pixels = zlib.compress(bytes(side * (side // 8 + 1)), 9)
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def test_an_image_bomb_costs_nothing(server: Server, http: httpx.Client) -> None:
