@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TypeVar
 
+import orjson
+from pydantic import ValidationError
 from starlette.requests import Request
 
 from pixano_inference.errors import InvalidInput
 from pixano_inference.protocol.body import UnsupportedMediaType, read_body
 from pixano_inference.protocol.messages import MEDIA_TYPE, ProtocolError, decode
 from pixano_inference.schemas import Schema
+
+from .array_json import ARRAY_KEY, LARGE, load_json
 
 SchemaT = TypeVar("SchemaT", bound=Schema)
 
@@ -43,4 +48,16 @@ async def read_schema(request: Request, schema: type[SchemaT], max_bytes: int) -
             return schema.model_validate(decode(body))
         except ProtocolError as error:
             raise InvalidInput(f"the body is {error}", code="msgpack", location=("body",)) from None
+    if len(body) >= LARGE and ARRAY_KEY in body:
+        found = await asyncio.to_thread(_with_long_arrays, body, schema)
+        if found is not None:
+            return found
     return schema.model_validate_json(body)
+
+
+def _with_long_arrays(body: bytes, schema: type[SchemaT]) -> SchemaT | None:
+    # pydantic reads JSON more patiently than orjson, and has the words for what is wrong with it
+    try:
+        return schema.model_validate(load_json(body))
+    except (ValidationError, orjson.JSONDecodeError):
+        return None

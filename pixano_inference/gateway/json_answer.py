@@ -1,30 +1,40 @@
-"""Answers as JSON, with arrays of millions of floats written beside the event loop."""
+"""Answers as JSON, with arrays of millions of floats written beside the event loop and sent while they are written."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-from pixano_inference.protocol.answers import JSONResponse, array_in_pieces
+from pixano_inference.protocol.answers import JSONResponse, array_pieces
 from pixano_inference.protocol.messages import with_arrays
+
+Array = npt.NDArray[np.float32]
 
 _LARGE = 65_536
 """Values from which an array leaves the event loop."""
+_STREAMED_FROM = 786_432
+"""Values from which an answer is sent piece by piece: more than 8 MB, which is never compressed."""
+_GAP = b"\0"
+"""Marks the place of an array; no JSON holds this byte."""
 
 
 async def json_answer(envelope: dict[str, Any]) -> Response:
     """Return an envelope, whose arrays are bytes, as JSON; float32 values are written in their shortest form."""
     arrays = {**envelope, "data": with_arrays(envelope["data"])}
-    if _values(arrays["data"]) < _LARGE:
+    size = _values(arrays["data"])
+    if size < _LARGE:
         return JSONResponse(arrays)
-    # the encoder holds the interpreter while it works, in a thread too; so it works in pieces
-    body = await asyncio.to_thread(lambda: orjson.dumps(_with_fragments(arrays), option=orjson.OPT_SERIALIZE_NUMPY))
-    return Response(body, media_type=JSONResponse.media_type)
+    if size < _STREAMED_FROM:
+        body = await asyncio.to_thread(lambda: b"".join(_pieces(arrays)))
+        return Response(body, media_type=JSONResponse.media_type)
+    return StreamingResponse(_one_ahead(_pieces(arrays)), media_type=JSONResponse.media_type)
 
 
 def _values(data: Any) -> int:
@@ -37,11 +47,32 @@ def _values(data: Any) -> int:
     return 0
 
 
-def _with_fragments(data: Any) -> Any:
+def _pieces(envelope: dict[str, Any]) -> Iterator[bytes]:
+    found: list[Array] = []
+    around = orjson.dumps(_with_gaps(envelope, found)).split(_GAP)
+    yield around[0]
+    for array, after in zip(found, around[1:], strict=True):
+        yield from array_pieces(array)
+        yield after
+
+
+def _with_gaps(data: Any, found: list[Array]) -> Any:
     if isinstance(data, np.ndarray):
-        return orjson.Fragment(array_in_pieces(data))
+        found.append(data)
+        return orjson.Fragment(_GAP)
     if isinstance(data, dict):
-        return {key: _with_fragments(item) for key, item in data.items()}
+        return {key: _with_gaps(item, found) for key, item in data.items()}
     if isinstance(data, list) and data and isinstance(data[0], dict | list):
-        return [_with_fragments(item) for item in data]
+        return [_with_gaps(item, found) for item in data]
     return data
+
+
+async def _one_ahead(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    # the next piece is encoded while this one is on its way
+    coming = asyncio.ensure_future(asyncio.to_thread(next, pieces, None))
+    try:
+        while (piece := await coming) is not None:
+            coming = asyncio.ensure_future(asyncio.to_thread(next, pieces, None))
+            yield piece
+    finally:
+        coming.cancel()

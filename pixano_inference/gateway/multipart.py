@@ -16,6 +16,8 @@ from pixano_inference.configs.server_settings import ServerSettings
 from pixano_inference.errors import BadRequest, InvalidInput, PixanoError, TooLarge
 from pixano_inference.schemas.base import Schema
 
+from .array_json import load_json
+
 SchemaT = TypeVar("SchemaT", bound=Schema)
 KeptT = TypeVar("KeptT")
 
@@ -86,7 +88,7 @@ def parse_metadata(data: bytes, schema: type[SchemaT], extra: Mapping[str, Any])
         RequestValidationError: It does not fit the schema (422); the errors hold nothing of the input.
     """
     try:
-        fields = orjson.loads(data)
+        fields = load_json(data)
     except orjson.JSONDecodeError as error:
         raise BadRequest(
             f"metadata is not valid JSON: line {error.lineno}, column {error.colno}", code="metadata"

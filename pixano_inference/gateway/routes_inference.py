@@ -13,6 +13,7 @@ from pixano_inference.protocol.disconnect import unless_disconnected
 from pixano_inference.protocol.messages import MEDIA_TYPE, encode
 from pixano_inference.schemas import CAPABILITIES, Capability, CapabilitySchemas, Schema
 
+from .array_json import LARGE
 from .auth import Caller
 from .body import read_schema
 from .inference import prepare
@@ -38,7 +39,9 @@ async def read_upload(state: GatewayState, request: Request, schemas: Capability
     # hashing hundreds of megabytes must not hold up the event loop
     media = await asyncio.to_thread(lambda: [state.media.check_upload(part, ("body", name)) for part in parts])
     extra = {"image": media[0]} if name == "image" else {"video": media}
-    return parse_metadata(metadata, schemas.request, extra)
+    if len(metadata) < LARGE:
+        return parse_metadata(metadata, schemas.request, extra)
+    return await asyncio.to_thread(parse_metadata, metadata, schemas.request, extra)
 
 
 async def answer(state: GatewayState, http_request: Request, capability: Capability, request: Schema) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -15,8 +15,8 @@ from .request_id import current_request_id
 
 _MAX_DETAILS = 20
 _MAX_TEXT = 500
-_PIECE = 32_768
-"""Values encoded at a time: about a millisecond, after which other threads may have the interpreter."""
+_PIECE = 65_536
+"""Values encoded at a time: about two milliseconds, after which other threads may have the interpreter."""
 
 OIP_PREFIX = "/v2"
 """Below it the Open Inference Protocol is spoken, whose callers look for the text of a failure in ``error``."""
@@ -32,13 +32,17 @@ class JSONResponse(Response):
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
+def array_pieces(array: npt.NDArray[Any]) -> Iterator[bytes]:
+    """Yield a flat numeric array as JSON; the encoder holds the interpreter for a piece at a time, in a thread too."""
+    for start in range(0, max(1, array.size), _PIECE):
+        piece = orjson.dumps(array[start : start + _PIECE], option=orjson.OPT_SERIALIZE_NUMPY)
+        yield (b"[" if start == 0 else b",") + piece[1:-1]
+    yield b"]"
+
+
 def array_in_pieces(array: npt.NDArray[Any]) -> bytes:
-    """Return a flat numeric array as JSON; the encoder holds the interpreter for a piece at a time."""
-    pieces = (
-        orjson.dumps(array[start : start + _PIECE], option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
-        for start in range(0, array.size, _PIECE)
-    )
-    return b"[" + b",".join(pieces) + b"]"
+    """Return a flat numeric array as JSON, see :func:`array_pieces`."""
+    return b"".join(array_pieces(array))
 
 
 def failure(

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from .base import Schema
 
@@ -84,6 +84,8 @@ class CompressedRLE(Schema):
 
     size: Annotated[list[Pixels], Field(min_length=2, max_length=2)]
     counts: Annotated[str, Field(max_length=_TEXT_LIMIT)] | list[Pixels]
+    # what was found to cover its size; pydantic asks again each time that a mask is put into another schema
+    _checked: tuple[int, int, str] | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _covers_the_size(self) -> Self:
@@ -93,12 +95,15 @@ class CompressedRLE(Schema):
         if height * width > MAX_MASK_PIXELS:
             raise ValueError(f"size {self.size} is over the largest mask of {MAX_MASK_PIXELS} pixels")
         runs = self.counts
+        if (height, width, runs) == self._checked:
+            return self
         covered = int(run_lengths(runs).sum()) if isinstance(runs, str) else sum(runs)
         if covered != height * width:
             raise ValueError(f"counts covers {covered} pixels, size {self.size} has {height * width}")
         if not isinstance(runs, str):
             packed = coco_mask.frPyObjects({"size": self.size, "counts": runs}, height, width)
             self.__dict__["counts"] = packed["counts"].decode("ascii")
+        self._checked = (height, width, self.text)
         return self
 
     @property
@@ -122,7 +127,10 @@ class CompressedRLE(Schema):
             raise ValueError(f"a mask is an array [height, width], got shape {mask.shape}")
         packed = coco_mask.encode(np.asfortranarray(mask.astype(bool, copy=False).view(np.uint8)))
         counts: str = packed["counts"].decode("ascii")
-        return cls.model_construct({"size", "counts"}, size=[int(side) for side in mask.shape], counts=counts)
+        height, width = mask.shape
+        self = cls.model_construct({"size", "counts"}, size=[height, width], counts=counts)
+        self._checked = (height, width, counts)
+        return self
 
     def to_mask(self) -> npt.NDArray[np.uint8]:
         """Return the mask as uint8 [height, width] with values 0 and 1, column-major in memory."""

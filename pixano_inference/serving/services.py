@@ -22,6 +22,7 @@ from pixano_inference.model_sets.loader import resolve
 from pixano_inference.runner.app import RefuseOtherBodies, RunnerApp
 from pixano_inference.runner.host import ModelHost
 
+from .allocator import keep_freed_memory
 from .direct import DirectMount
 from .draining import drain_on_signal
 from .environment import ROLE_VARIABLE, prepare_environment
@@ -81,6 +82,7 @@ def runner_service(model: ResolvedModel, model_set: ModelSet, settings: ServerSe
         configure_logging(model.name)
         configure_tracing(model.name)
         take_gpus(name)
+        keep_freed_memory()
         drain_on_signal(host, app)
         # a pod that keeps ending is held back by Kubernetes
         alone = os.environ.get(ROLE_VARIABLE, "all") != "all"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from starlette.responses import StreamingResponse
 
 from pixano_inference.gateway import json_answer as module
 from pixano_inference.gateway.json_answer import json_answer
@@ -36,6 +37,18 @@ async def test_pieces_write_what_one_go_writes(monkeypatch: pytest.MonkeyPatch) 
     in_pieces = (await json_answer(sent)).body
     monkeypatch.setattr(module, "_LARGE", 10**9)
     assert (await json_answer(sent)).body == in_pieces
+
+
+async def test_a_huge_answer_is_sent_while_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = envelope(70_000, 3, 140_000)
+    whole = (await json_answer(sent)).body
+    monkeypatch.setattr(module, "_STREAMED_FROM", 100_000)
+    answer = await json_answer(sent)
+    assert isinstance(answer, StreamingResponse)
+    assert answer.headers["content-type"] == "application/json"
+    pieces = [bytes(piece) async for piece in answer.body_iterator if not isinstance(piece, str)]
+    assert b"".join(pieces) == whole
+    assert len(pieces) > 5
 
 
 async def test_float32_is_not_widened() -> None:
