@@ -81,11 +81,13 @@ class Sam2VideoParams(TorchParams):
     Attributes:
         vos_optimized: Compile the whole per-frame step rather than the image encoder alone.
         propagate: Whether objects are followed when the request does not say.
+        embedding_cache_mb: Bound of the cache of frames in MiB; null: a share of the memory free at start, 0: none.
     """
 
     config: str | None = None
     vos_optimized: bool = False
     propagate: bool = True
+    embedding_cache_mb: Annotated[float, Field(ge=0)] | None = None
 
 
 class GroundingDINOParams(TorchParams):

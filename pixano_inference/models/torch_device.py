@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from pixano_inference.errors import ConfigError
+from pixano_inference.models.embedding_cache import default_limit_bytes, free_memory_bytes
 
 
 def choose_device(device: str) -> torch.device:
@@ -30,3 +31,11 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[name]
+
+
+def cache_limit_bytes(configured_mb: float | None, device: torch.device) -> int:
+    """Return the bound of a model's embedding cache: as configured in MiB, or a share of what ``device`` has free."""
+    if configured_mb is not None:
+        return int(configured_mb * 2**20)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory_bytes()
+    return default_limit_bytes(free)

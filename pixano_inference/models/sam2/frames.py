@@ -24,6 +24,9 @@ class FrameSource(Protocol):
     def pixels(self, index: int) -> tuple[torch.Tensor, ImageSize]:
         """Return uint8 [3, side, side] and the size of the frame as it was sent."""
 
+    def digest(self, index: int) -> str:
+        """Return what names the content of a frame, from one request to another."""
+
 
 class ImageFrames:
     """Frames sent as images, each decoded when it is asked for."""
@@ -43,12 +46,16 @@ class ImageFrames:
                 f"frame {index}: {error.message}", code=error.code, location=("body", "video", index)
             ) from None
 
+    def digest(self, index: int) -> str:
+        """See :class:`FrameSource`."""
+        return media_bytes(self._images[index]).digest
+
 
 class VideoFrames:
-    """Frames of a video file."""
+    """Frames of a video file, which is named by its digest."""
 
-    def __init__(self, video: VideoFile, side: int) -> None:
-        self._video, self._side = video, side
+    def __init__(self, video: VideoFile, digest: str, side: int) -> None:
+        self._video, self._digest, self._side = video, digest, side
 
     def __len__(self) -> int:
         return len(self._video)
@@ -57,6 +64,10 @@ class VideoFrames:
         """See :class:`FrameSource`."""
         image = self._video.frame(index)
         return square_pixels(image, self._side), ImageSize(image.width, image.height)
+
+    def digest(self, index: int) -> str:
+        """See :class:`FrameSource`."""
+        return f"{self._digest}/{index}"
 
 
 def frames_of(request: TrackingInput, side: int) -> FrameSource:
@@ -77,6 +88,7 @@ def frames_of(request: TrackingInput, side: int) -> FrameSource:
                 max_seconds=limits.max_video_s,
                 max_pixels=limits.max_image_pixels,
             ),
+            video.digest,
             side,
         )
     else:

@@ -11,9 +11,10 @@ import torch
 from pixano_inference.configs import ModelConfig, Sam2ImageParams
 from pixano_inference.errors import ConfigError, InvalidInput
 from pixano_inference.models.base import SegmentationModel
-from pixano_inference.models.embedding_cache import EmbeddingCache, default_limit_bytes, free_memory_bytes
+from pixano_inference.models.embedding_cache import EmbeddingCache
 from pixano_inference.models.pipeline import PipelinedModel
 from pixano_inference.models.registry import register_model
+from pixano_inference.models.torch_device import cache_limit_bytes
 from pixano_inference.schemas import NDArrayFloat, SegmentationInput, SegmentationOutput
 from pixano_inference.schemas.media_bytes import media_bytes
 
@@ -104,14 +105,7 @@ class Sam2ImageModel(PipelinedModel[SegmentationInput, SegmentationOutput], Segm
             self._revision = checkpoint_revision(model, self.params.path)
             self.network = TransformersImageNetwork(model, normalization, self._precision, self.params.compile)
         self.network.warm_up()
-        self.cache = EmbeddingCache(self._cache_limit())
-
-    def _cache_limit(self) -> int:
-        if self.params.embedding_cache_mb is not None:
-            return int(self.params.embedding_cache_mb * 2**20)
-        if self._precision.device.type == "cuda":
-            return default_limit_bytes(torch.cuda.mem_get_info(self._precision.device)[0])
-        return default_limit_bytes(free_memory_bytes())
+        self.cache = EmbeddingCache(cache_limit_bytes(self.params.embedding_cache_mb, self._precision.device))
 
     def _loaded(self) -> ImageNetwork:
         if self.network is None:

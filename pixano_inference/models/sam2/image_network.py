@@ -158,7 +158,7 @@ class ImageNetwork(ABC):
         return logits[:count].float().clamp(-32, 32).cpu(), scores[:count].float().cpu()
 
     def warm_up(self) -> None:
-        """Run every shape once that usual requests have, so that none of them waits for a compilation."""
+        """Run every shape once that requests have, so that none of them waits for a compilation."""
         square = ImageSize(self.side, self.side)
         pixels = torch.zeros((1, 3, self.side, self.side), dtype=torch.uint8)
         [features] = self.encode(pixels)
@@ -166,13 +166,13 @@ class ImageNetwork(ABC):
         if not self.compiled:
             self.decode([features], [click], multimask=True)
             return
+        # The number of points is free in the second graph. One click makes as many tokens as the decoder has heads,
+        # which the compiler takes for the same size, so the most usual prompt gets a graph of its own.
+        clicks = make_prompt([[1.0, 1.0]] * 7, [FOREGROUND] * 7, None, square, self.side)
         logger.info("compiling image encoder and mask decoder; the first time this takes minutes")
-        box = make_prompt([], [], [0, 0, self.side / 2, self.side / 2], square, self.side)
-        both = make_prompt([[1.0, 1.0]], [FOREGROUND], [0, 0, self.side / 2, self.side / 2], square, self.side)
-        again = Prompt(box.points, box.labels, torch.zeros(1, self.mask_side, self.mask_side))
         for bucket in (b for b in BUCKETS if b <= self._most_rows):
             self.encode(pixels.expand(bucket, -1, -1, -1))
-            for prompt in (click, box, both, again):
+            for prompt in (click, clicks):
                 for multimask in (True, False):
                     self.decode([features] * bucket, [prompt] * bucket, multimask)
 
@@ -212,6 +212,9 @@ class TransformersImageNetwork(ImageNetwork):
         sparse, dense = self._model.prompt_encoder(
             input_points=points[:, None], input_labels=labels[:, None], input_boxes=None, input_masks=masks
         )
+        if self.compiled:
+            # corrections add clicks one by one: one graph for all their numbers
+            torch._dynamo.maybe_mark_dynamic(sparse, 2)
         logits, scores, _, _ = self._model.mask_decoder(
             image_embeddings=levels[2],
             image_positional_embeddings=self._positions.expand(len(points), -1, -1, -1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -13,10 +14,12 @@ from pixano_inference.errors import ConfigError
 from pixano_inference.models.base import TrackingModel
 from pixano_inference.models.cancellation import check_canceled
 from pixano_inference.models.registry import register_model
+from pixano_inference.models.torch_device import cache_limit_bytes
 from pixano_inference.schemas import CompressedRLE, FrameMasks, TrackingInput, TrackingOutput
 
-from .checkpoint import Precision, is_meta_checkpoint, load_transformers
-from .frames import FrameSource, frames_of
+from .checkpoint import Precision, checkpoint_revision, is_meta_checkpoint, load_transformers
+from .frame_features import CurrentFrame, FrameCache, sessions_cache
+from .frames import frames_of
 from .image_network import COMPILE_BACKEND
 from .masks import full_size_mask
 from .preprocessing import ImageSize, Normalization
@@ -30,7 +33,8 @@ class Sam2VideoModel(TrackingModel):
     """SAM2 through videos, with transformers' ``Sam2VideoModel`` (``facebook/sam2-hiera-*``, ``sam2.1-hiera-*``).
 
     Frames are decoded and encoded one by one as they are needed, and what the model's memory no longer reads is
-    dropped: memory does not grow with the length of a video.
+    dropped: memory does not grow with the length of a video. Features of frames are kept in a bounded cache, so that
+    the next request on the same video, one more object or a corrected prompt, encodes none of them again.
     """
 
     params_class = Sam2VideoParams
@@ -43,6 +47,7 @@ class Sam2VideoModel(TrackingModel):
         self._precision = Precision.of(self.params)
         self._model: Any = None
         self._normalization = Normalization()
+        self.cache = FrameCache(0, self.params.path)
 
     @property
     def device(self) -> str:
@@ -51,8 +56,12 @@ class Sam2VideoModel(TrackingModel):
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Device and number type."""
-        return {"device": self.device, "dtype": str(self._precision.dtype).removeprefix("torch.")}
+        """Device, number type and the counters of the cache of frames."""
+        return {
+            "device": self.device,
+            "dtype": str(self._precision.dtype).removeprefix("torch."),
+            "embedding_cache": asdict(self.cache.embeddings.statistics),
+        }
 
     def load_model(self) -> None:
         """Load the checkpoint and follow an object through a few empty frames.
@@ -70,13 +79,16 @@ class Sam2VideoModel(TrackingModel):
             self._compile()
         # compiled memory attention sees its longest memory only after as many frames
         self._warm_up(self._model.num_maskmem + 2 if self.params.vos_optimized else 2)
+        limit = cache_limit_bytes(self.params.embedding_cache_mb, self._precision.device)
+        self.cache = FrameCache(limit, checkpoint_revision(self._model, self.params.path))
 
     def _compile(self) -> None:
         model = self._model
         logger.info("compiling the image encoder%s", " and the per-frame step" if self.params.vos_optimized else "")
         model.vision_encoder.compile(backend=COMPILE_BACKEND, dynamic=False)
         if self.params.vos_optimized:
-            model.mask_decoder.compile(backend=COMPILE_BACKEND, dynamic=False)
+            # the second number of clicks that it sees makes a graph for all numbers
+            model.mask_decoder.compile(backend=COMPILE_BACKEND)
             model.memory_encoder.compile(backend=COMPILE_BACKEND, dynamic=False)
             # the memory grows over the first frames: one graph for all its lengths
             model.memory_attention.compile(backend=COMPILE_BACKEND, dynamic=True)
@@ -86,22 +98,18 @@ class Sam2VideoModel(TrackingModel):
         """Side of the model's square input in pixels."""
         return int(self._model.image_size)
 
-    def _features_cache(self) -> Any:
-        from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceCache
-
-        device = self._precision.device
-        return Sam2VideoInferenceCache(inference_device=device, inference_state_device=device)
-
     @torch.inference_mode()
     def _warm_up(self, frames: int) -> None:
         size = ImageSize(self.side, self.side)
         pixels = torch.zeros(3, self.side, self.side, device=self._precision.device)
-        prompt = ObjectPrompt(0, 0, [[self.side / 2, self.side / 2]], [1])
-        tracked = TrackedObject(self._model, prompt, self._features_cache(), self._precision.device)
-        with self._precision.autocast():
-            tracked.condition(pixels, size)
-            for index in range(1, frames):
-                tracked.track(pixels, index)
+        middle = [self.side / 2, self.side / 2]
+        for clicks in (1, 7) if self.params.vos_optimized else (1,):
+            prompt = ObjectPrompt(0, 0, [middle] * clicks, [1] * clicks)
+            tracked = TrackedObject(self._model, prompt, sessions_cache(self._precision.device), self._precision.device)
+            with self._precision.autocast():
+                tracked.condition(pixels, size)
+                for index in range(1, frames):
+                    tracked.track(pixels, index)
 
     def predict(self, input: TrackingInput) -> TrackingOutput:
         """Follow the objects and answer all frames in order."""
@@ -118,7 +126,8 @@ class Sam2VideoModel(TrackingModel):
             InvalidInput: A frame cannot be decoded, or an index is out of range.
         """
         source = frames_of(input, self.side)
-        run = _Tracking(self._model, self._normalization, self._precision, source, self._features_cache(), input)
+        frame = CurrentFrame(source, self.cache, self._normalization, self._precision.device, self.side)
+        run = _Tracking(self._model, self._precision, frame, len(source), input)
         propagate = self.params.propagate if input.propagate is None else input.propagate
         if not propagate:
             yield from run.prompted_frames()
@@ -129,7 +138,8 @@ class Sam2VideoModel(TrackingModel):
             yield from run.whole_video()
 
     def free_memory(self) -> None:
-        """Give torch's unused blocks back."""
+        """Drop the cached frames and torch's unused blocks."""
+        self.cache.embeddings.clear()
         if self._precision.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -143,17 +153,12 @@ class _Tracking:
     """One request in progress."""
 
     def __init__(
-        self,
-        model: Any,
-        normalization: Normalization,
-        precision: Precision,
-        source: FrameSource,
-        features: Any,
-        request: TrackingInput,
+        self, model: Any, precision: Precision, frame: CurrentFrame, total: int, request: TrackingInput
     ) -> None:
-        self._normalization, self._precision, self._source = normalization, precision, source
-        self._features = features
-        self._objects = [TrackedObject(model, p, features, precision.device) for p in object_prompts(request)]
+        self._precision, self._frame, self._total = precision, frame, total
+        self._objects = [
+            TrackedObject(model, prompt, frame.sessions_cache, precision.device) for prompt in object_prompts(request)
+        ]
         self._prompted: dict[int, CompressedRLE] = {}
         self._done = 0
 
@@ -161,22 +166,18 @@ class _Tracking:
     def _prompted_indexes(self) -> list[int]:
         return sorted({tracked.prompt.frame_index for tracked in self._objects})
 
-    def _frame(self, index: int) -> tuple[torch.Tensor, ImageSize]:
-        pixels, size = self._source.pixels(index)
-        return self._normalization.apply(pixels[None].to(self._precision.device))[0], size
-
     @torch.inference_mode()
     def _condition(self) -> None:
         """Answer every prompt on its own frame."""
         for index in self._prompted_indexes:
             check_canceled()
-            pixels, size = self._frame(index)
-            self._features.clear_all()
+            pixels, size = self._frame.enter(index)
             with self._precision.autocast():
                 for tracked in self._objects:
                     if tracked.prompt.frame_index == index:
                         logits = tracked.condition(pixels, size)
                         self._prompted[tracked.prompt.object_id] = full_size_mask(logits, size)
+            self._frame.leave(index, size)
 
     @torch.inference_mode()
     def _track(self, index: int, objects: list[TrackedObject], reverse: bool) -> list[tuple[int, CompressedRLE]]:
@@ -185,12 +186,12 @@ class _Tracking:
         moving = [tracked for tracked in objects if tracked.prompt.frame_index != index]
         found: dict[int, CompressedRLE] = {}
         if moving:
-            pixels, size = self._frame(index)
-            self._features.clear_all()
+            pixels, size = self._frame.enter(index)
             with self._precision.autocast():
                 for tracked in moving:
                     logits = tracked.track(pixels, index, reverse)
                     found[tracked.prompt.object_id] = full_size_mask(logits, size)
+            self._frame.leave(index, size)
         ids = [tracked.prompt.object_id for tracked in objects]
         return [(object_id, found.get(object_id) or self._prompted[object_id]) for object_id in ids]
 
@@ -222,7 +223,7 @@ class _Tracking:
     def whole_video(self) -> Iterator[FrameMasks]:
         """Follow every object from its prompted frame to both ends of the video."""
         self._condition()
-        total, indexes = len(self._source), self._prompted_indexes
+        total, indexes = self._total, self._prompted_indexes
         held: dict[int, list[tuple[int, CompressedRLE]]] = {}
         for index in range(indexes[0], total):
             masks = self._track(index, [t for t in self._objects if t.prompt.frame_index <= index], reverse=False)

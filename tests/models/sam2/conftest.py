@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -28,6 +29,18 @@ def png(pixels: npt.NDArray[np.uint8]) -> ImageBytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return ImageBytes(buffer.getvalue())
+
+
+def encode_video(frames: npt.NDArray[np.uint8]) -> bytes:
+    """An MP4 file of frames [frames, 256, 256, 3]."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as output:
+        stream = output.add_stream("mpeg4", rate=25, options={"qscale": "1"})
+        stream.width, stream.height, stream.pix_fmt = 256, 256, "yuv420p"
+        for pixels in frames:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        output.mux(stream.encode())
+    return buffer.getvalue()
 
 
 def ask(image: ImageBytes, **fields: Any) -> SegmentationInput:

@@ -264,6 +264,8 @@ def test_requests_compile_nothing_once_a_compiled_model_is_warm(
     for fields in (
         {"points": [[click(scene, k)] for k in scene.objects[:3]]},
         {"boxes": [list(mask_box(scene.mask(scene.objects[0])))], "multimask_output": False},
+        {"points": [[click(scene, scene.objects[0])] + [[5 * k, 3 * k] for k in range(6)]], "labels": [[1] + [0] * 6]},
+        {"points": [[click(scene, scene.objects[0])]], "mask_input": NDArrayFloat.from_numpy(np.zeros((1, 1, 64, 64)))},
     ):
         request = ask(image, **fields)
         for one, other in zip(sam2.predict(request).masks, compiled.predict(request).masks, strict=True):

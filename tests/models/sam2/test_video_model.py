@@ -1,19 +1,19 @@
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from pixano_inference.errors import Canceled, InvalidInput
 from pixano_inference.models.cancellation import cancel_signal
+from pixano_inference.models.sam2 import video_model
 from pixano_inference.schemas import CompressedRLE, ImageBytes, TrackingOutput, VideoBytes
 from training.scenes import HELD_OUT_SEED, Clip, draw_clip, mask_box, random_click
 
-from .conftest import DEMO, follow, load_video_model, overlap, png
+from .conftest import DEMO, encode_video, follow, load_video_model, overlap, png
 
 if TYPE_CHECKING:
     from pixano_inference.models.sam2.video_model import Sam2VideoModel
@@ -174,17 +174,10 @@ def test_a_mask_is_taken_as_it_is_and_followed(
 def test_a_video_file_is_followed_like_its_frames(
     sam2_video: Sam2VideoModel, clip: Clip, frames: list[ImageBytes]
 ) -> None:
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as output:
-        stream = output.add_stream("mpeg4", rate=25, options={"qscale": "1"})
-        stream.width, stream.height, stream.pix_fmt = 256, 256, "yuv420p"
-        for pixels in clip.frames:
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        output.mux(stream.encode())
     label = clip.objects[0]
     prompt = {"objects_ids": [1], "frame_indexes": [0], "points": [click(clip, label)]}
     from_frames = sam2_video.predict(follow(frames, **prompt))
-    request = follow(frames, **prompt).model_copy(update={"video": VideoBytes(buffer.getvalue())})
+    request = follow(frames, **prompt).model_copy(update={"video": VideoBytes(encode_video(clip.frames))})
     from_file = sam2_video.predict(request)
     assert from_file.frame_indexes == list(range(FRAMES))
     # the codec changes colours a little
@@ -217,10 +210,11 @@ def test_work_stops_within_one_frame(sam2_video: Sam2VideoModel, frames: list[Im
 
 
 def test_nothing_grows_with_the_length_of_the_video(sam2_video: Sam2VideoModel, frames: list[ImageBytes]) -> None:
+    from pixano_inference.models.sam2.frame_features import sessions_cache
     from pixano_inference.models.sam2.preprocessing import ImageSize
     from pixano_inference.models.sam2.tracked_object import ObjectPrompt, TrackedObject
 
-    features = sam2_video._features_cache()
+    features = sessions_cache(torch.device("cpu"))
     tracked = TrackedObject(sam2_video._model, ObjectPrompt(0, 0, [[99.0, 99.0]], [1]), features, torch.device("cpu"))
     pixels = torch.zeros(3, 256, 256)
 
@@ -248,3 +242,25 @@ def test_half_precision_follows_the_same_object(clip: Clip, frames: list[ImageBy
     half = load_video_model(DEMO / "sam2-video", torch_dtype="bfloat16").predict(request)
     assert overlap(half.masks[0], clip.labels[0] == label) > 0.5
     assert len(half.masks) == 3
+
+
+def test_an_optimized_model_answers_alike_and_compiles_nothing_once_it_is_warm(
+    sam2_video: Sam2VideoModel, clip: Clip, frames: list[ImageBytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # graphs are captured and guarded as ever; code generation takes minutes and is left out
+    monkeypatch.setattr(video_model, "COMPILE_BACKEND", "eager")
+    optimized = load_video_model(DEMO / "sam2-video", compile=True, vos_optimized=True)
+    before = counters["stats"]["unique_graphs"]
+    first, second = clip.objects[:2]
+    x, y = click(clip, first)[0]
+    prompts: list[dict[str, object]] = [
+        {"objects_ids": [first], "frame_indexes": [0], "points": [[[x, y]]]},
+        {"objects_ids": [first], "frame_indexes": [2], "points": [[[x, y], [x + 1, y], [2, 2]]], "labels": [[1, 1, 0]]},
+        {"objects_ids": [first], "frame_indexes": [0], "boxes": [list(mask_box(clip.labels[0] == first))]},
+        {"objects_ids": [first, second], "frame_indexes": [0, 1], "points": [[[x, y]], click(clip, second, 1)]},
+    ]
+    for prompt in prompts:
+        request = follow(frames, **prompt)
+        for one, other in zip(sam2_video.predict(request).masks, optimized.predict(request).masks, strict=True):
+            assert overlap(one, other) >= 0.995
+    assert counters["stats"]["unique_graphs"] == before > 0, "a request compiled again"
