@@ -7,11 +7,14 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
-import aiohttp
+import httptools
 
 
 @dataclass
@@ -63,45 +66,92 @@ class Measured:
         return len(self.latencies) / self.seconds
 
 
+class _Connection(asyncio.Protocol):
+    """A connection of one caller. Sends bytes that are ready and counts what comes: the machine is the server's."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._parser: Any = None
+        self._done: asyncio.Future[None] | None = None
+        self.status = self.size = 0
+        self.first_at = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # of a TCP connection
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(ConnectionError("the server closed the connection"))
+
+    def on_body(self, data: bytes) -> None:
+        """A part of the answer's body has come."""
+        self.first_at = self.first_at or time.perf_counter()
+        self.size += len(data)
+
+    def on_message_complete(self) -> None:
+        """The answer is complete."""
+        self.status = self._parser.get_status_code()
+        if self._done is not None:
+            self._done.set_result(None)
+
+    @property
+    def closed(self) -> bool:
+        """Whether another connection is needed."""
+        return self._transport is None
+
+    async def send(self, request: bytes) -> None:
+        """Send a request and wait for the whole answer."""
+        if self._transport is None:
+            raise ConnectionError("not connected")
+        self._parser = httptools.HttpResponseParser(self)
+        self._done = asyncio.get_running_loop().create_future()
+        self.size, self.first_at = 0, 0.0
+        self._transport.write(request)
+        await self._done
+
+
 async def _run(load: Load, bodies: list[bytes]) -> Measured:
+    url = urlparse(load.url)
+    host, port = url.hostname, url.port
+    if host is None or port is None:
+        raise ValueError(f"a URL with host and port is needed, got {load.url}")
+    head = f"POST {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in load.headers.items())
+    requests = [f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body for body in bodies]
+    loop = asyncio.get_running_loop()
     latencies: list[float] = []
     first_chunk: list[float] = []
-    failures: dict[str, int] = {}
+    failures: Counter[str] = Counter()
     size = 0
 
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), headers=load.headers, auto_decompress=False,
-        timeout=aiohttp.ClientTimeout(total=600), skip_auto_headers=("Accept-Encoding",),
-    ) as session:  # fmt: skip
-
-        async def one(index: int, *, counts: bool) -> None:
-            nonlocal size
+    async def caller(connection: _Connection | None, indexes: Iterator[int], *, counts: bool) -> _Connection | None:
+        nonlocal size
+        for index in indexes:
             started = time.perf_counter()
-            async with session.post(load.url, data=bodies[index % len(bodies)]) as response:
-                size_now, first = 0, 0.0
-                async for chunk in response.content.iter_any():
-                    first = first or time.perf_counter() - started
-                    size_now += len(chunk)
-                if response.status != 200:
-                    failures[str(response.status)] = failures.get(str(response.status), 0) + 1
+            if connection is None or connection.closed:
+                _, connection = await loop.create_connection(_Connection, host, port)
+            await connection.send(requests[index % len(requests)])
+            if connection.status != 200:
+                failures[str(connection.status)] += 1
             if counts:
-                size = size_now
+                size = connection.size
                 latencies.append(time.perf_counter() - started)
-                first_chunk.append(first)
+                first_chunk.append(connection.first_at - started)
+        return connection
 
-        async def caller(indexes: Any, *, counts: bool) -> None:
-            for index in indexes:
-                await one(index, counts=counts)
-
-        warm_up = iter(range(load.warm_up))
-        await asyncio.gather(*(caller(warm_up, counts=False) for _ in range(load.concurrency)))
-        sys.stdout.write("warm\n")
-        sys.stdout.flush()
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-        indexes = iter(range(load.requests))
-        started = time.perf_counter()
-        await asyncio.gather(*(caller(indexes, counts=True) for _ in range(load.concurrency)))
-        seconds = time.perf_counter() - started
+    warm_up = iter(range(load.warm_up))
+    connections = await asyncio.gather(*(caller(None, warm_up, counts=False) for _ in range(load.concurrency)))
+    sys.stdout.write("warm\n")
+    sys.stdout.flush()
+    await loop.run_in_executor(None, sys.stdin.readline)
+    indexes = iter(range(load.requests))
+    started = time.perf_counter()
+    await asyncio.gather(*(caller(connection, indexes, counts=True) for connection in connections))
+    seconds = time.perf_counter() - started
     return Measured(seconds, sorted(latencies), size, failures, sorted(first_chunk))
 
 
