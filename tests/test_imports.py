@@ -24,11 +24,22 @@ LAYERS: dict[str, set[str]] = {
     "bounds": {"configs", "errors", "schemas"},
     "media": {"configs", "errors", "schemas"},
     "protocol": {"errors", "schemas"},
+    "oip": {"configs", "errors", "media", "protocol", "schemas"},
     "models": {"configs", "errors", "media", "schemas"},
     "model_sets": {"configs", "errors", "models", "schemas"},
-    "runner": {"configs", "errors", "media", "model_sets", "models", "protocol", "schemas"},
+    "runner": {"bounds", "configs", "errors", "media", "model_sets", "models", "oip", "protocol", "schemas"},
     # of the runner only the names that both ends of the protocol agree on
-    "gateway": {"bounds", "configs", "errors", "media", "model_sets", "protocol", "runner.wire_names", "schemas"},
+    "gateway": {
+        "bounds",
+        "configs",
+        "errors",
+        "media",
+        "model_sets",
+        "oip",
+        "protocol",
+        "runner.wire_names",
+        "schemas",
+    },
     "serving": {"configs", "errors", "gateway", "model_sets", "protocol", "runner"},
 }
 

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from pixano_inference import __version__
 
-from . import errors, openapi, routes_inference, routes_service, routes_stream
+from . import errors, openapi, routes_inference, routes_oip, routes_service, routes_stream
 from .compression import CompressionMiddleware
 from .jobs import routes as routes_jobs
 from .middleware import GatewayMiddleware
@@ -38,6 +38,7 @@ def create_routes(state: GatewayState) -> FastAPI:
     app.include_router(routes_inference.make_router(state))
     app.include_router(routes_stream.make_router(state))
     app.include_router(routes_jobs.make_router(state))
+    app.include_router(routes_oip.make_router(state))
     app.mount("/playground", StaticFiles(directory=PLAYGROUND, html=True), name="playground")
     return app
 

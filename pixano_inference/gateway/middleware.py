@@ -30,6 +30,9 @@ OPEN_PATHS = frozenset(
 )
 """Paths that need no API key; the playground, which asks for one, needs none either."""
 
+UNLOGGED_PATHS = frozenset({"/health", "/ready", "/metrics", "/v2/health/live", "/v2/health/ready"})
+"""Paths that probes ask for every few seconds."""
+
 
 def _is_open(path: str) -> bool:
     return path in OPEN_PATHS or path.startswith("/playground/")
@@ -133,7 +136,7 @@ class GatewayMiddleware:
         name, capability = (model.name, str(model.capability)) if model is not None else ("", "")
         metrics.REQUESTS.labels(template, name, capability, str(status)).inc()
         metrics.REQUEST_SECONDS.labels(template, name).observe(seconds)
-        if template not in ("/health", "/ready", "/metrics"):
+        if template not in UNLOGGED_PATHS:
             logger.info("%s %s %d %.1f ms", scope["method"], template, status, seconds * 1000)
 
 

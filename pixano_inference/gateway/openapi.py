@@ -9,6 +9,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from pixano_inference import __version__
+from pixano_inference.oip.metadata import InferBody
+from pixano_inference.oip.request import BINARY_TYPE
 from pixano_inference.schemas import CAPABILITIES, Schema
 
 from .openapi_examples import EXAMPLES
@@ -43,6 +45,17 @@ class ErrorBody(BaseModel):
     code: str | None = None
 
 
+class OipErrorBody(ErrorBody):
+    """The body of every error of the Open Inference Protocol: the detail, and its text."""
+
+    error: str
+
+
+def oip_error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses`` of a route of the Open Inference Protocol."""
+    return {status: {"model": OipErrorBody, "description": _MEANINGS[status]} for status in statuses}
+
+
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the ``responses`` of a route."""
     return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in statuses}
@@ -53,6 +66,21 @@ def json_body(schema: type[Schema]) -> dict[str, Any]:
     examples = {title: {"value": body} for title, body in EXAMPLES.get(schema.__name__, {}).items()}
     content = {"schema": {"$ref": _REF.format(model=schema.__name__)}, **({"examples": examples} if examples else {})}
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def oip_body(schema: type[BaseModel]) -> dict[str, Any]:
+    """Return the request body of a route that reads tensors: JSON, or JSON with binary sections."""
+    content = {
+        "application/json": {"schema": {"$ref": _REF.format(model=schema.__name__)}},
+        BINARY_TYPE: {"schema": {"type": "string", "format": "binary"}},
+    }
+    header = {
+        "name": "Inference-Header-Content-Length",
+        "in": "header",
+        "description": "Bytes of JSON at the beginning of a body with binary sections",
+        "schema": {"type": "integer", "minimum": 0},
+    }
+    return {"requestBody": {"required": True, "content": content}, "parameters": [header]}
 
 
 def multipart_body(schema: type[Schema], field: str) -> dict[str, Any]:
@@ -75,8 +103,9 @@ def install(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = make()
-            requests = [(schemas.request, "validation") for schemas in CAPABILITIES.values()]
-            _, extra = models_json_schema(requests, ref_template=_REF)  # type: ignore[arg-type]  # mode is a literal
+            requests: list[Any] = [(schemas.request, "validation") for schemas in CAPABILITIES.values()]
+            requests.append((InferBody, "validation"))
+            _, extra = models_json_schema(requests, ref_template=_REF)
             components = document.setdefault("components", {}).setdefault("schemas", {})
             for name, definition in extra.get("$defs", {}).items():
                 components.setdefault(name, definition)

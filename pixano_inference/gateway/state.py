@@ -56,6 +56,17 @@ class GatewayState:
             await pool.close()
         await self.media.aclose()
 
+    def named_pool(self, name: str) -> RunnerPool:
+        """Return the pool of a model, whatever it does.
+
+        Raises:
+            NotFound: No such model.
+        """
+        pool = self.pools.get(name)
+        if pool is None:
+            raise NotFound(f"Model '{name[:128]}' not found")
+        return pool
+
     def pool(self, name: str, capability: Capability) -> RunnerPool:
         """Return the pool of a model that does what the endpoint asks for.
 
@@ -63,9 +74,7 @@ class GatewayState:
             NotFound: No such model.
             BadRequest: It does something else.
         """
-        pool = self.pools.get(name)
-        if pool is None:
-            raise NotFound(f"Model '{name[:128]}' not found")
+        pool = self.named_pool(name)
         if pool.model.capability != capability:
             raise BadRequest(f"model {name!r} does {pool.model.capability}, not {capability}")
         return pool

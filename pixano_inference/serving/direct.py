@@ -14,10 +14,10 @@ BENTO_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/schema.json"})
 
 
 class DirectMount:
-    """ASGI: requests below ``prefix`` go to ``app``, all others, and the lifespan, to ``bento``.
+    """ASGI: requests to ``prefix`` and below go to ``app``, all others, and the lifespan, to ``bento``.
 
     Args:
-        bento: The service's application as Bento makes it.
+        bento: The service's application as Bento makes it, or another of these.
         app: Ours.
         prefix: Path below which ours is mounted, without a slash at the end; empty for everything that is not one
             of :data:`BENTO_PATHS`.
@@ -34,7 +34,7 @@ class DirectMount:
         """Serve one connection."""
         if scope["type"] == "http":
             path: str = scope["path"]
-            if path.startswith(self._prefix + "/") and path not in self._not_ours:
+            if f"{path}/".startswith(self._prefix + "/") and path not in self._not_ours:
                 if self._prefix:
                     scope["root_path"] = scope.get("root_path", "") + self._prefix
                 await self._app(scope, receive, send)

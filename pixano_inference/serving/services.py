@@ -19,8 +19,10 @@ from pixano_inference.gateway.app import create_app
 from pixano_inference.gateway.state import GatewayState
 from pixano_inference.model_sets import ModelSet, ResolvedModel, default_config
 from pixano_inference.model_sets.loader import resolve
+from pixano_inference.protocol.answers import OIP_PREFIX
 from pixano_inference.runner.app import RefuseOtherBodies, RunnerApp
 from pixano_inference.runner.host import ModelHost
+from pixano_inference.runner.oip import OipRunnerApp
 
 from .allocator import keep_freed_memory
 from .direct import DirectMount
@@ -64,8 +66,10 @@ class _DirectService(bentoml.Service[Any]):  # type: ignore[misc]  # bentoml is 
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """Make the application that the worker process serves."""
-        app, path, _ = self.mount_apps[0]
-        return DirectMount(super().to_asgi(is_main), app, path.rstrip("/"))
+        served: ASGIApp = super().to_asgi(is_main)
+        for app, path, _ in self.mount_apps:
+            served = DirectMount(served, app, path.rstrip("/"))
+        return served
 
 
 def _reached_directly(service: Any) -> Any:
@@ -106,6 +110,7 @@ def runner_service(model: ResolvedModel, model_set: ModelSet, settings: ServerSe
         "__module__": __name__,
     }
     cls = bentoml.asgi_app(RefuseOtherBodies(app), path="/rpc")(type(name, (), body))
+    cls = bentoml.asgi_app(OipRunnerApp(host, settings.runner_secret, settings), path=OIP_PREFIX)(cls)
     resources: dict[str, Any] = {"cpu": str(model.deployment.num_cpus)}
     if model.deployment.num_gpus > 0:
         resources["gpu"] = (

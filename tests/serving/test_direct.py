@@ -33,12 +33,21 @@ async def get(app: ASGIApp, path: str) -> str:
         ("/rpc/predict", "ours /rpc"),
         ("/livez", "bento"),
         ("/metrics", "bento"),
-        ("/rpc", "bento"),
+        ("/rpc", "ours /rpc"),
         ("/rpcs/x", "bento"),
     ],
 )
 async def test_only_what_is_below_the_prefix_is_ours(path: str, answer: str) -> None:
     assert await get(DirectMount(named("bento"), named("ours"), "/rpc"), path) == answer
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [("/rpc/predict", "ours /rpc"), ("/v2", "protocol /v2"), ("/v2/models/m", "protocol /v2"), ("/livez", "bento")],
+)
+async def test_a_service_may_have_several_applications(path: str, answer: str) -> None:
+    app = DirectMount(DirectMount(named("bento"), named("ours"), "/rpc"), named("protocol"), "/v2")
+    assert await get(app, path) == answer
 
 
 @pytest.mark.parametrize(

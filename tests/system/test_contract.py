@@ -266,7 +266,8 @@ def test_no_port_reads_pickle(plain_server: Server, http: httpx.Client) -> None:
     body = pickle.dumps({"model": "disk"})
     for content_type in ("application/vnd.bentoml+pickle", "application/octet-stream", "application/pickle"):
         headers = {"Content-Type": content_type}
-        assert http.post("/inference/segmentation/", content=body, headers=headers).status_code == 415
+        for path in ("/inference/segmentation/", "/v2/models/disk/infer"):
+            assert http.post(path, content=body, headers=headers).status_code == 415
     sockets = [
         str(connection.laddr)
         for pid in plain_server.runner_pids("disk")
@@ -280,6 +281,9 @@ def test_no_port_reads_pickle(plain_server: Server, http: httpx.Client) -> None:
             status = runner.post(path, content=body, headers=headers).status_code
             assert status == 415, (path, status)
         assert runner.post("/rpc/predict", content=b"", headers={"Content-Type": MEDIA_TYPE}).status_code == 403
+        # told apart from an answer to the right secret: the secret is asked for before a byte is read
+        infer = runner.post("/v2/models/disk/infer", content=body, headers={"Content-Type": "application/pickle"})
+        assert infer.status_code == 401
 
 
 def test_msgpack_in_and_out(http: httpx.Client) -> None:
