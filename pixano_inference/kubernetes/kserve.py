@@ -23,6 +23,8 @@ from .resources import whole_gpus
 from .runners import RUNNER, runner_pod
 
 MODEL_FORMAT = "pixano"
+PROTOCOL = "v2"
+"""The Open Inference Protocol, which runners speak beside the gateway's own; KServe takes v1 where none is named."""
 
 # KServe merges the runtime's container with the service's by this name
 _CONTAINER = "kserve-container"
@@ -63,6 +65,7 @@ def _serving_runtime(model_set: ModelSet, options: RenderOptions) -> Manifest:
         },
         "spec": {
             "supportedModelFormats": [{"name": MODEL_FORMAT, "version": "1", "autoSelect": False}],
+            "protocolVersions": [PROTOCOL],
             "multiModel": False,
             "containers": [plain(container)],
         },
@@ -111,7 +114,12 @@ def _inference_service(
                 },
                 **({"tolerations": tolerations} if whole_gpus(model) else {}),
                 **pod,
-                "model": {"modelFormat": {"name": MODEL_FORMAT, "version": "1"}, "runtime": runtime, **container},
+                "model": {
+                    "modelFormat": {"name": MODEL_FORMAT, "version": "1"},
+                    "protocolVersion": PROTOCOL,
+                    "runtime": runtime,
+                    **container,
+                },
             }
         },
     }

@@ -221,6 +221,10 @@ KSERVE_BROKEN: dict[str, tuple[str, Callable[[Objects], None]]] = {
         "runtime",
         _set("InferenceService/kserve-fixed-gpu/spec/predictor/model/modelFormat/name", "onnx"),
     ),
+    "a protocol that the runtime does not speak": (
+        "protocol",
+        _set("InferenceService/kserve-fixed-gpu/spec/predictor/model/protocolVersion", "v1"),
+    ),
     "KServe's own CPU autoscaler": (
         "cpu-scaling",
         _set("InferenceService/kserve-fixed-gpu/metadata/annotations/serving.kserve.io~1autoscalerClass", "hpa"),

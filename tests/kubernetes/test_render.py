@@ -167,6 +167,7 @@ def test_kserve_finds_pods_through_the_same_services(rendering: Callable[..., Re
     assert service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Standard"
     assert objects["Service", "runner-fixed-gpu"]["spec"]["selector"].items() <= predictor["labels"].items()
     assert predictor["model"]["args"] == ["--model", "fixed_gpu"]
+    assert predictor["model"]["protocolVersion"] == "v2"
     assert ("Deployment", "runner-fixed-gpu") not in objects
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ import pytest
 from tests.servers import MODEL_SETS, Server
 
 from .paced import Diary
+
+SECRET = "a secret of these tests"
 
 
 @dataclass
@@ -38,3 +41,35 @@ def paced(_paced_server: PacedServer) -> PacedServer:
     """The server of the paced models, with an empty diary."""
     _paced_server.diary.start_afresh()
     return _paced_server
+
+
+@pytest.fixture(scope="session")
+def keyed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of the plain model set that asks for a key, :data:`SECRET`."""
+    folder = tmp_path_factory.mktemp("keyed")
+    with Server(MODEL_SETS / "plain.py", folder / "log", environment={"PIXANO_API_KEYS": SECRET}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def disk_runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The runner of one plain model on a port of its own, whose secret is :data:`SECRET`."""
+    log = tmp_path_factory.mktemp("runner") / "log"
+    role = ("role", "runner", "--model", "disk")
+    server = Server(MODEL_SETS / "plain.py", log, environment={"PIXANO_RUNNER_SECRET": SECRET}, role=role)
+    try:
+        give_up = time.monotonic() + 60
+        while not _is_ready(server.url):
+            assert server.process.poll() is None, server.text()
+            assert time.monotonic() < give_up, server.text()
+            time.sleep(0.1)
+        yield server
+    finally:
+        server.stop()
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/v2/health/ready", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False

@@ -110,10 +110,10 @@ def routes_find_services(manifests: list[Manifest]) -> Iterator[Problem]:
 
 
 def runtimes_exist(manifests: list[Manifest]) -> Iterator[Problem]:
-    """An InferenceService names a runtime that exists and supports its format."""
+    """An InferenceService names a runtime that exists and supports its format and protocol."""
+    specs = {name_of(m): m["spec"] for m in of_kind(manifests, "ClusterServingRuntime")}
     runtimes = {
-        name_of(m): {entry.get("name") for entry in m["spec"].get("supportedModelFormats", [])}
-        for m in of_kind(manifests, "ClusterServingRuntime")
+        name: {entry.get("name") for entry in spec.get("supportedModelFormats", [])} for name, spec in specs.items()
     }
     for service in of_kind(manifests, "InferenceService"):
         model = service["spec"]["predictor"]["model"]
@@ -121,6 +121,8 @@ def runtimes_exist(manifests: list[Manifest]) -> Iterator[Problem]:
             yield Problem("runtime", where(service), f"there is no ClusterServingRuntime {model.get('runtime')!r}")
         elif model["modelFormat"]["name"] not in runtimes[model["runtime"]]:
             yield Problem("runtime", where(service), f"the runtime does not support {model['modelFormat']['name']!r}")
+        elif model.get("protocolVersion", "v1") not in specs[model["runtime"]].get("protocolVersions", ["v1"]):
+            yield Problem("protocol", where(service), "the runtime does not speak the protocol of the service")
         mode = service["metadata"].get("annotations", {}).get("serving.kserve.io/deploymentMode")
         if mode != "Standard":
             yield Problem("mode", where(service), f"deploymentMode must be Standard, got {mode!r}")
