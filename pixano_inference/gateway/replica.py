@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 _SILENCE_S = 8.0
 """A runner tells its state every two seconds; after this long without a word it counts as down."""
 _RETRY_S = 0.2
+RUNNER_LOST = "runner_lost"
+"""Code of the error of a request whose runner ended after its model had begun."""
 
 BodyMaker = Callable[[], AsyncIterable[bytes]]
 """Makes a body that is a stream of messages, for requests that are not held in memory."""
@@ -35,7 +37,7 @@ class NotBegun(Exception):
     """The model has not begun with the request: it is safe to try another replica.
 
     Args:
-        reason: What the runner answered instead; null where it was not reached at all.
+        reason: What the runner answered instead; null where it was not reached, or lost before.
     """
 
     def __init__(self, reason: PixanoError | None = None) -> None:
@@ -58,6 +60,7 @@ class Replica:
         self.in_flight = 0
         self.losses = 0
         self.last_seen = 0.0
+        self.ready_since = 0.0
         self._on_change = on_change
         self._headers = {SECRET_HEADER: secret} if secret else {}
         self._session: aiohttp.ClientSession | None = None
@@ -76,6 +79,11 @@ class Replica:
     def ready(self) -> bool:
         """Whether requests may be sent."""
         return self.state == "ready"
+
+    @property
+    def keeps_embeddings(self) -> bool:
+        """Whether its model remembers images that it has encoded."""
+        return "embedding_cache" in self.status.get("metadata", {})
 
     def start(self) -> None:
         """Connect, and keep watching the state."""
@@ -131,6 +139,8 @@ class Replica:
                 return
             async for status in unpack(response.content.iter_any()):
                 before = self.status.get("state"), self.status.get("reason")
+                if self.ready_since == 0.0 or (not self.ready and status.get("state") == "ready"):
+                    self.ready_since = time.monotonic()
                 self.status, self.last_seen = status, time.monotonic()
                 if before != (status.get("state"), status.get("reason")):
                     self._on_change()
@@ -141,8 +151,15 @@ class Replica:
     async def _post(
         self, path: str, body: bytes | AsyncIterable[bytes], caller: str
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Post a body, and give the answer once its head is there; a runner sends that when its model begins.
+
+        Raises:
+            NotBegun: The runner could not be reached, or was lost before.
+            Unavailable: It was lost while the answer was read.
+        """
         assert self._session is not None  # noqa: S101  # start() makes it
         kind = MEDIA_TYPE if isinstance(body, bytes) else MESSAGES_MEDIA_TYPE
+        answered = False
         self.in_flight += 1
         try:
             async with self._session.post(
@@ -155,15 +172,19 @@ class Replica:
                     **trace_headers(),
                 },
             ) as response:
+                answered = True
                 yield response
         except aiohttp.ClientConnectorError as error:
             raise NotBegun from error
         except (aiohttp.ClientError, OSError) as error:
+            if not answered:
+                logger.warning("the runner at %s was lost before it began with a request: %s", self.address, error)
+                raise NotBegun from error
             logger.warning("a request was lost with its runner at %s: %s", self.address, error)
             raise Unavailable(
                 "the model's process ended while it worked on the request; it is being restarted",
                 retry_after_s=2,
-                code="runner_lost",
+                code=RUNNER_LOST,
             ) from error
         finally:
             self.in_flight -= 1
@@ -172,7 +193,7 @@ class Replica:
         """Send one request of a caller and return the runner's answer.
 
         Raises:
-            NotBegun: The runner could not be reached, or has no room; nothing was begun.
+            NotBegun: The runner could not be reached, was lost before it began, or has no room.
             PixanoError: What the runner answered instead.
         """
         shortened = self._sent.shorten(plain)
@@ -199,7 +220,7 @@ class Replica:
         """Send one request of a caller, or the body that is made for it, and yield the runner's messages.
 
         Raises:
-            NotBegun: The runner could not be reached, or has no room; nothing was begun.
+            NotBegun: The runner could not be reached, was lost before it began, or has no room.
             PixanoError: What the runner answered instead.
         """
         if callable(plain):
@@ -226,17 +247,22 @@ class Replica:
         self, plain: dict[str, Any] | BodyMaker, timeout_s: float, caller: str
     ) -> AsyncGenerator[dict[str, Any]]:
         body = plain() if callable(plain) else encode({"input": plain, "timeout_s": timeout_s})
-        async with self._post("stream", body, caller) as response:
-            if response.status != 200:
-                _raise_error(self._message(response, await response.read()))
-            begun = False
-            async for message in unpack(self._chunks(response)):
-                _raise_error(message, begun=begun)
-                begun = True
-                yield message
-                if message.get("done"):
-                    return
-            raise Unavailable("the model's process ended while it worked on the request", code="runner_lost")
+        begun = False  # the head of a stream comes at once, its first message when the model begins
+        try:
+            async with self._post("stream", body, caller) as response:
+                if response.status != 200:
+                    _raise_error(self._message(response, await response.read()))
+                async for message in unpack(self._chunks(response)):
+                    _raise_error(message, begun=begun)
+                    begun = True
+                    yield message
+                    if message.get("done"):
+                        return
+                raise Unavailable("the model's process ended while it worked on the request", code=RUNNER_LOST)
+        except Unavailable as error:
+            if begun or error.code != RUNNER_LOST:
+                raise
+            raise NotBegun from error
 
     async def _chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         # A model may think for long between two pieces. A machine that vanished says nothing either, but its watch
@@ -249,7 +275,7 @@ class Replica:
                 if self.status:
                     continue
                 raise Unavailable(
-                    "the model's process cannot be reached any more", retry_after_s=2, code="runner_lost"
+                    "the model's process cannot be reached any more", retry_after_s=2, code=RUNNER_LOST
                 ) from None
             if not chunk:
                 return

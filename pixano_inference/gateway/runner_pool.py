@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import ipaddress
 import logging
-import math
 import socket
 import time
 from collections.abc import AsyncGenerator
@@ -18,15 +16,12 @@ from pixano_inference.errors import PixanoError, TimedOut, Unavailable
 from pixano_inference.model_sets import ResolvedModel
 
 from . import metrics
+from .affinity import Affinity
 from .replica import BodyMaker, NotBegun, Replica
 
 logger = logging.getLogger(__name__)
 
 _RESOLVE_S = 1.0
-_LOAD_BOUND = 1.25
-"""A replica may hold this many times the average load before the next in rank takes over (bounded-load hashing)."""
-_EXCESS = 1
-"""And never this many requests more than the average: in a long queue a wait costs more than another encoder pass."""
 
 
 class RunnerPool:
@@ -50,7 +45,9 @@ class RunnerPool:
         self._wake_hold_s = wake_hold_s
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._affinity = Affinity()
         self._lost = 0
+        self._lost_by_removed = 0
         self.metadata: dict[str, Any] = {}
 
     async def start(self) -> None:
@@ -92,6 +89,7 @@ class RunnerPool:
         for address in self.replicas.keys() - addresses:
             replica = self.replicas[address]
             if replica.in_flight == 0 and not replica.status:
+                self._lost_by_removed += replica.losses
                 del self.replicas[address]
                 # the task ends by itself; closing it is not worth waiting for here
                 task = asyncio.create_task(replica.close())
@@ -99,7 +97,7 @@ class RunnerPool:
                 self._on_change()
 
     def _on_change(self) -> None:
-        lost = sum(replica.losses for replica in self.replicas.values())
+        lost = self._lost_by_removed + sum(replica.losses for replica in self.replicas.values())
         if lost > self._lost:
             metrics.RUNNER_RESTARTS.labels(self.model.name).inc(lost - self._lost)
             self._lost = lost
@@ -128,18 +126,7 @@ class RunnerPool:
             pass
 
     def _ranked(self, digest: str | None) -> list[Replica]:
-        ready = [replica for replica in self.replicas.values() if replica.ready]
-        if digest is None:
-            return sorted(ready, key=lambda replica: replica.in_flight)
-        ranked = sorted(
-            ready,
-            key=lambda replica: hashlib.blake2b(f"{digest} {replica.address}".encode(), digest_size=8).digest(),
-            reverse=True,
-        )
-        load = sum(replica.in_flight for replica in ready) + 1
-        average = load / max(1, len(ready))
-        bound = min(math.ceil(_LOAD_BOUND * average), math.ceil(average) + _EXCESS)
-        return sorted(ranked, key=lambda replica: replica.in_flight >= bound)  # stable: rank decides within
+        return self._affinity.rank([replica for replica in self.replicas.values() if replica.ready], digest)
 
     async def _candidates(self, digest: str | None) -> list[Replica]:
         give_up = time.monotonic() + self._wake_hold_s
@@ -168,6 +155,7 @@ class RunnerPool:
         reason: PixanoError | None = None
         with metrics.IN_FLIGHT.labels(self.model.name).track_inprogress():
             for replica in (await self._candidates(digest))[:2]:
+                self._affinity.remember(digest, replica)
                 try:
                     async with asyncio.timeout(timeout_s + 5):  # the runner's own deadline comes first
                         answer = await replica.predict(plain, timeout_s, caller)
@@ -191,6 +179,7 @@ class RunnerPool:
         reason: PixanoError | None = None
         with metrics.IN_FLIGHT.labels(self.model.name).track_inprogress():
             for replica in (await self._candidates(digest))[:2]:
+                self._affinity.remember(digest, replica)
                 try:
                     async with contextlib.aclosing(replica.stream(plain, timeout_s, caller)) as messages:
                         async for message in messages:

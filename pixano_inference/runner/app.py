@@ -13,7 +13,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixano_inference.errors import PixanoError, to_wire
 from pixano_inference.protocol.disconnect import unless_disconnected
@@ -31,6 +31,7 @@ from .wire_names import CALLER_HEADER, SECRET_HEADER
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 2.0
+_HEAD = [(b"content-type", MEDIA_TYPE.encode())]
 
 
 class RunnerApp:
@@ -55,14 +56,15 @@ class RunnerApp:
             return
         request = Request(scope, receive)
         accept_or_make(request.headers.get(REQUEST_ID_HEADER))
+        answer = _Answer(send)
         with contextlib.ExitStack() as until_answered:
-            response = await self._respond(request, until_answered)
-            await response(scope, receive, send)
+            response = await self._respond(request, answer, until_answered)
+            await response(scope, receive, answer)
 
-    async def _respond(self, request: Request, until_answered: contextlib.ExitStack) -> Response:
+    async def _respond(self, request: Request, answer: _Answer, until_answered: contextlib.ExitStack) -> Response:
         path = request.scope["path"].removeprefix(request.scope.get("root_path", "")).rstrip("/")
         routes: dict[tuple[str, str], Callable[[Request, Arrival], Awaitable[Response]]] = {
-            ("POST", "/predict"): self._predict,
+            ("POST", "/predict"): functools.partial(self._predict, answer.begin),
             ("POST", "/stream"): self._stream,
         }
         is_watch = (request.method, path) == ("GET", "/watch")
@@ -98,9 +100,9 @@ class RunnerApp:
             raise ProtocolError("timeout_s must be a positive number")
         return message.get("input"), float(timeout_s)
 
-    async def _predict(self, request: Request, arrival: Arrival) -> Response:
+    async def _predict(self, on_begin: Callable[[], Awaitable[None]], request: Request, arrival: Arrival) -> Response:
         plain, timeout_s = await self._read(request)
-        answer = await unless_disconnected(request, self._host.predict(plain, timeout_s, arrival))
+        answer = await unless_disconnected(request, self._host.predict(plain, timeout_s, arrival, on_begin))
         return Response(encode(answer), media_type=MEDIA_TYPE)
 
     async def _stream(self, request: Request, arrival: Arrival) -> Response:
@@ -133,6 +135,31 @@ class RunnerApp:
                 self._watchers -= 1
 
         return StreamingResponse(states(), media_type=MEDIA_TYPE)
+
+
+class _Answer:
+    """ASGI ``send`` whose head may go before the rest is known.
+
+    The gateway takes the head for the word that the model has begun: what it lost before may be sent to another
+    replica, what it lost after may not.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._started = False
+
+    async def begin(self) -> None:
+        """Send the head of an answer whose status is not known yet; errors say what they are in their body."""
+        if not self._started:
+            await self({"type": "http.response.start", "status": 200, "headers": _HEAD})
+
+    async def __call__(self, message: Message) -> None:
+        """Send a message, unless it is the head of an answer whose head has gone."""
+        if message["type"] == "http.response.start":
+            if self._started:
+                return
+            self._started = True
+        await self._send(message)
 
 
 class RefuseOtherBodies:

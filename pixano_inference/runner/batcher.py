@@ -216,6 +216,9 @@ class Batcher:
             work.batch_size = len(batch)
         self.running, self.running_since = batch, started
         try:
+            for work in batch:
+                if work.on_begin is not None:
+                    await work.on_begin()
             results = await asyncio.get_running_loop().run_in_executor(self._thread, self._in_thread, batch)
         finally:
             self.running, self.running_since = [], None

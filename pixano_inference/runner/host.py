@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -188,13 +188,20 @@ class ModelHost:
         self._ready_model()
         return self._batcher.arrive(caller)
 
-    async def predict(self, plain: Any, timeout_s: float, arrival: Arrival) -> dict[str, Any]:
+    async def predict(
+        self,
+        plain: Any,
+        timeout_s: float,
+        arrival: Arrival,
+        on_begin: Callable[[], Awaitable[None]] | None = None,
+    ) -> dict[str, Any]:
         """Answer one request.
 
         Args:
             plain: The input as plain values, see :mod:`pixano_inference.protocol.messages`.
             timeout_s: Seconds that the caller waits.
             arrival: What :meth:`arrive` gave; ended when the request has joined the queue.
+            on_begin: Awaited right before the model takes the request up.
 
         Returns:
             ``data``, ``metadata`` and timings, as plain values.
@@ -207,6 +214,7 @@ class ModelHost:
         loop = asyncio.get_running_loop()
         try:
             work = self._work(model, plain, timeout_s, arrival.caller)
+            work.on_begin = on_begin
             if isinstance(model, PipelinedModel):
                 with step_span("preprocess"):
                     work.prepared = await loop.run_in_executor(self._side, model.preprocess, work.input)

@@ -14,7 +14,7 @@ from pixano_inference.models.cancellation import cancel_signal
 from .work import AllAbandoned, Work
 
 STARTED = object()
-"""Yielded once, when the model's thread takes the request up; until then it waits in the queue."""
+"""Yielded once, right before the model's thread takes the request up; until then it waits in the queue."""
 
 _END = object()
 _AHEAD = 8
@@ -44,8 +44,6 @@ async def stream_in_thread(
         loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
     def run() -> None:
-        work.queue_seconds = time.monotonic() - work.queued_at
-        loop.call_soon_threadsafe(pieces.put_nowait, STARTED)
         signal = AllAbandoned([work])
         with cancel_signal(signal):
             iterator = iter(generate(work.input))
@@ -59,6 +57,8 @@ async def stream_in_thread(
                 if close is not None:
                     close()
 
+    work.queue_seconds = time.monotonic() - work.queued_at
+    yield STARTED  # the reader has told it by the time that it asks for more: not even a crash comes before
     future = loop.run_in_executor(thread, run)
     future.add_done_callback(lambda _: pieces.put_nowait(_END))
     try:
@@ -71,8 +71,7 @@ async def stream_in_thread(
             if piece is _END:
                 future.result()
                 return
-            if piece is not STARTED:
-                room.release()
+            room.release()
             yield piece
     finally:
         work.canceled.set()

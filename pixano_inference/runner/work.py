@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ class Work:
         deadline: Value of :func:`time.monotonic` after which nobody waits.
         result: Gets the answer or the error.
         caller: Opaque id of who sent it; the queue is fair between these.
+        on_begin: Awaited right before the model takes the request up, for whoever must know that it was begun.
         alone: Whether it shares no batch but uses the model's thread by itself for its turn (a stream).
         prepared: What ``preprocess`` made of the input, for a pipelined model.
         canceled: Set when nobody waits for the answer any more; the model looks at it between its steps.
@@ -34,6 +36,7 @@ class Work:
     deadline: float
     result: asyncio.Future[Any]
     caller: str = ""
+    on_begin: Callable[[], Awaitable[None]] | None = None
     alone: bool = False
     prepared: Any = None
     canceled: threading.Event = field(default_factory=threading.Event)

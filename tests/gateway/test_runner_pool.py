@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pixano_inference.configs import DeploymentConfig
 from pixano_inference.errors import InvalidInput, Overloaded, TimedOut, Unavailable
+from pixano_inference.gateway import metrics
 from pixano_inference.gateway.runner_pool import RunnerPool
 from pixano_inference.model_sets import ModelSet, ResolvedModel
 from pixano_inference.protocol.messages import to_plain
@@ -233,6 +234,34 @@ async def test_a_request_that_a_model_has_begun_is_not_sent_again(started: Start
             await task
         assert lost.value.code == "runner_lost"
         assert other.requests == 0
+
+
+async def test_a_request_that_was_only_waiting_goes_to_another_replica(started: Start) -> None:
+    async with started(2, Patient, max_batch_size=1) as (pool, runners):
+        first = pool._ranked(digest(0))[0]
+        worker, other = sorted(runners, key=lambda runner: runner.address != first.address)
+        begun = asyncio.create_task(first.predict(plain(), 5))
+        await until(worker.model.begun.is_set)
+        waiting = asyncio.create_task(pool.predict(plain(), digest(0), 5))
+        await until(lambda: worker.host.status()["waiting"] == 1)
+        await worker.stop()
+        other.model.go_on.set()
+        with pytest.raises(Unavailable, match="ended while it worked"):
+            await begun
+        assert (await waiting)["data"]["masks"]
+        assert other.requests == 1
+
+
+async def test_losses_are_counted_beyond_the_replicas_that_had_them(started: Start) -> None:
+    counted = metrics.RUNNER_RESTARTS.labels("test")._value.get
+    async with started(2) as (pool, runners):
+        before = counted()
+        await runners[0].stop()
+        await until(lambda: counted() == before + 1)
+        pool._update({runners[1].address})
+        assert pool.replicas.keys() == {runners[1].address}
+        await runners[1].stop()
+        await until(lambda: counted() == before + 2)
 
 
 async def test_errors_of_the_request_itself_are_not_tried_elsewhere(started: Start) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pixano_inference.errors import ModelFailed, Overloaded, PixanoError, TimedOut, Unavailable
 from pixano_inference.gateway import metrics
+from pixano_inference.gateway.replica import RUNNER_LOST
 from pixano_inference.gateway.runner_pool import RunnerPool
 
 from .job import MAX_ATTEMPTS, Ending, Job, JobStatus
@@ -194,7 +195,7 @@ class JobWorker:
         raise ModelFailed("the model's answer has no end")
 
     async def _after(self, error: PixanoError, job: Job, attempt: _Attempt) -> None:
-        lost = error.code == "runner_lost"
+        lost = error.code == RUNNER_LOST
         attempts = job.attempts + attempt.begun
         may_wait = time.time() - job.created < self._timeout_s
         if isinstance(error, Unavailable | Overloaded) and may_wait and not (lost and attempts >= MAX_ATTEMPTS):
