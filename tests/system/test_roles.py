@@ -3,96 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from pixano_inference.kubernetes.options import RenderOptions
 from pixano_inference.kubernetes.render import render
 from pixano_inference.model_sets import ModelSet
 from pixano_inference.model_sets.loader import resolve
-from tests.servers import MODEL_SETS, ROOT, free_port
+from tests.containers import WAIT_S, Container, wait_for
+from tests.servers import MODEL_SETS, free_port
 
 pytestmark = pytest.mark.system
 
 CONFIG = MODEL_SETS / "plain.py"
-WAIT_S = 60.0
 REPLICAS = ("127.0.0.2", "127.0.0.3")
-
-
-class Container:
-    """A process in place of a container: the manifest's arguments and environment, another address and folder."""
-
-    def __init__(
-        self, manifest: dict[str, Any], folder: Path, address: tuple[str, int], name: str = "pod", **changed: str
-    ) -> None:
-        (container,) = manifest["spec"]["template"]["spec"]["containers"]
-        self.probes = {name: container[name]["httpGet"]["path"] for name in ("readinessProbe", "livenessProbe")}
-        host, port = address
-        self.url = f"http://{host}:{port}"
-        arguments = list(container["args"])
-        assert arguments[0] == "python"
-        arguments[0] = sys.executable
-        arguments[arguments.index("--host") + 1] = host
-        arguments[arguments.index("--port") + 1] = str(port)
-        scratch = folder / f"{name}-{port}"
-        scratch.mkdir()
-        given = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
-        moved = {key: value.replace("/tmp", str(scratch)) for key, value in given.items()}
-        own = {"PIXANO_CONFIG": str(CONFIG), "PIXANO_RUNNER_SECRET": "shared", "PIXANO_DATA_DIR": str(scratch)}
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PIXANO_", "BENTOML_"))}
-        self.log = scratch / "log"
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(
-                arguments,
-                env={**inherited, **moved, **own, "PYTHONPATH": str(ROOT), **changed},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                cwd=scratch,
-            )
-
-    def answers(self, probe: str) -> bool:
-        """Whether a probe of the manifest succeeds now."""
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.get(self.url + self.probes[probe], timeout=5).status_code == 200
-        return False
-
-    def wait_until_ready(self) -> None:
-        """Return when the readiness probe succeeds."""
-        wait_for(lambda: self.answers("readinessProbe"), self)
-
-    def kill(self) -> None:
-        """End everything in the container at once, as the kernel does when it is out of memory."""
-        for child in psutil.Process(self.process.pid).children(recursive=True):
-            child.kill()
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> int:
-        """Stop as the kubelet does, and return the exit status."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=WAIT_S)
-
-
-def wait_for(condition: Callable[[], bool], container: Container) -> None:
-    give_up = time.monotonic() + WAIT_S
-    while not condition():
-        if time.monotonic() > give_up or container.process.poll() is not None:
-            raise AssertionError(container.log.read_text())
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +43,12 @@ def parts(manifests: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("pods")
     port, gateway = free_port(), ("127.0.0.1", free_port())
     with contextlib.ExitStack() as stack:
-        started = {host: Container(manifests["runner-disk"], folder, (host, port), name=host) for host in REPLICAS}
+        started = {
+            host: Container(manifests["runner-disk"], CONFIG, folder, (host, port), name=host) for host in REPLICAS
+        }
         stack.callback(lambda: [container.stop() for container in started.values()])
         addresses = ",".join(f"disk={container.url}" for container in started.values())
-        started["gateway"] = Container(manifests["gateway"], folder, gateway, PIXANO_RUNNERS=addresses)
+        started["gateway"] = Container(manifests["gateway"], CONFIG, folder, gateway, PIXANO_RUNNERS=addresses)
         for container in started.values():
             container.wait_until_ready()
         yield started
@@ -172,7 +106,7 @@ def test_a_killed_replica_costs_what_it_had_begun_at_most_and_comes_back(
         killed.kill()
         wait_for(lambda: _replicas(gateway) == 1, gateway)
         port = int(killed.url.rpartition(":")[2])
-        parts["127.0.0.3"] = Container(manifests["runner-disk"], tmp_path, ("127.0.0.3", port))
+        parts["127.0.0.3"] = Container(manifests["runner-disk"], CONFIG, tmp_path, ("127.0.0.3", port))
         wait_for(lambda: _replicas(gateway) == 2, parts["127.0.0.3"])
     lost = [status for status in statuses if status != 200]
     assert len(statuses) > 10
@@ -205,7 +139,7 @@ def test_a_runner_whose_model_cannot_be_loaded_is_never_ready_and_ends(
         "models = [ModelConfig(name='disk', model_class=Broken)]\n"
     )
     address = ("127.0.0.1", free_port())
-    container = Container(manifests["runner-disk"], tmp_path, address, PIXANO_CONFIG=str(config))
+    container = Container(manifests["runner-disk"], config, tmp_path, address)
     seen_ready = False
     give_up = time.monotonic() + WAIT_S
     while container.process.poll() is None and time.monotonic() < give_up:
