@@ -148,16 +148,18 @@ class ModelHost:
     async def _watch_for_hangs(self) -> None:
         # A thread cannot be killed. When everybody has given up on a batch and the model goes on regardless, the
         # process makes room for a new one.
-        hopeless_since: float | None = None
+        hopeless: list[Work] = []
+        hopeless_since = 0.0
         while True:
             await asyncio.sleep(1.0)
-            if self._batcher.running and all(work.abandoned for work in self._batcher.running):
-                hopeless_since = hopeless_since or time.monotonic()
-                if time.monotonic() - hopeless_since > self._hang_grace_s:
-                    logger.critical("model %s does not stop; replacing its process", self.resolved.name)
-                    os._exit(70)
-            else:
-                hopeless_since = None
+            running = self._batcher.running
+            if not running or not all(work.abandoned for work in running):
+                hopeless = []
+            elif running is not hopeless:  # given up anew: another batch each time is no hang
+                hopeless, hopeless_since = running, time.monotonic()
+            elif time.monotonic() - hopeless_since > self._hang_grace_s:
+                logger.critical("model %s does not stop; replacing its process", self.resolved.name)
+                os._exit(70)
 
     def _run_batch(self, batch: Any) -> list[Any]:
         assert self.model is not None, "requests are refused until the model is loaded"  # noqa: S101  # an invariant
