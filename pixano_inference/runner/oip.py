@@ -109,7 +109,8 @@ class OipRunnerApp:
             self._authenticate(request)
             return await self._infer(request)
         if action == "/ready":
-            body = {"name": name, "ready": self._ready, "reason": self._host.reason}
+            # the reason of a failure may hold paths, and anybody may ask here: the gateway's callers get it
+            body = {"name": name, "ready": self._ready, "reason": None if self._ready else self._host.state}
             return JSONResponse(body, status_code=200 if self._ready else 503)
         return JSONResponse(model_metadata(name, self._host.resolved.capability))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -54,9 +56,23 @@ def keyed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def disk_runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The runner of one plain model on a port of its own, whose secret is :data:`SECRET`."""
-    log = tmp_path_factory.mktemp("runner") / "log"
-    role = ("role", "runner", "--model", "disk")
-    server = Server(MODEL_SETS / "plain.py", log, environment={"PIXANO_RUNNER_SECRET": SECRET}, role=role)
+    with _runner("plain.py", "disk", tmp_path_factory.mktemp("runner")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def paced_runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Diary]]:
+    """The runner of the paced VLM, as :func:`disk_runner`, and what the model writes down."""
+    folder = tmp_path_factory.mktemp("paced-runner")
+    with _runner("paced.py", "words", folder, PACED_LOG=str(folder / "diary")) as server:
+        yield server, Diary(folder / "diary")
+
+
+@contextlib.contextmanager
+def _runner(model_set: str, model: str, folder: Path, **environment: str) -> Iterator[Server]:
+    role = ("role", "runner", "--model", model)
+    environment |= {"PIXANO_RUNNER_SECRET": SECRET}
+    server = Server(MODEL_SETS / model_set, folder / "log", environment=environment, role=role)
     try:
         give_up = time.monotonic() + 60
         while not _is_ready(server.url):

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from pixano_inference.schemas import CompressedRLE
 from tests.oip.bodies import Value, binary_body, json_body, png
 from tests.servers import ROOT, Server
 
-from .conftest import SECRET
+from .conftest import SECRET, PacedServer
+from .paced import Diary, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -232,6 +234,19 @@ def test_a_runner_reads_no_other_body(at_runner: httpx.Client) -> None:
     for content_type in ("application/vnd.bentoml+pickle", BINARY_TYPE, "text/plain"):
         headers = {"X-API-Key": SECRET, "Content-Type": content_type}
         assert at_runner.post("/v2/models/disk/infer", content=b"\x80", headers=headers).status_code == 415
+
+
+def test_a_caller_that_goes_away_stops_the_model(paced: PacedServer, paced_runner: tuple[Server, Diary]) -> None:
+    runner, runner_diary = paced_runner
+    values: dict[str, Value] = {"prompt": [b" ".join([b"word"] * 1000)], "images": [png()]}
+    for url, diary in ((paced.server.url, paced.diary), (runner.url, runner_diary)):
+        with (
+            httpx.Client(base_url=url, timeout=0.5, headers={"X-API-Key": SECRET}) as http,
+            pytest.raises(httpx.ReadTimeout),
+        ):
+            infer(http, "words", values, parameters={"max_new_tokens": 1000})
+        wait_for(partial(diary.events, "end"))
+        assert 0 < len(diary.events("word")) < 500
 
 
 def test_sam2_answers_as_over_the_http_api(demo_server: Server) -> None:
