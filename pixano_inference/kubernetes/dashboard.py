@@ -9,6 +9,7 @@ from typing import Any
 from .metrics import (
     BATCH_SIZE,
     CACHE_EVENTS,
+    GPU_MEMORY,
     JOBS,
     MODEL_SECONDS,
     QUEUE_SECONDS,
@@ -104,6 +105,18 @@ PANELS = (
         "bytes",
         "Memory that the caches hold, by replica.",
         ((f'sum by (model, replica) ({CACHE_EVENTS}{{{_SCOPE},event="bytes"}})', "{{model}} {{replica}}"),),
+    ),
+    Panel(
+        "GPU memory",
+        "bytes",
+        "Memory in use on the GPUs of each replica, other processes' included, and what they have.",
+        (
+            (
+                f'max by (model, replica, gpu) ({GPU_MEMORY}{{{_SCOPE},kind="used"}})',
+                "{{model}} {{replica}} GPU {{gpu}}",
+            ),
+            (f'max by (model) ({GPU_MEMORY}{{{_SCOPE},kind="total"}})', "{{model}} of"),
+        ),
     ),
     Panel(
         "Runners lost",
