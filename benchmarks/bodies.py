@@ -32,9 +32,9 @@ def segmentation(model: str, image: str, **fields: Any) -> bytes:
     return orjson.dumps({"model": model, "image": image, "boxes": BOX, **fields}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def pictures(size: tuple[int, int], count: int, form: str = "JPEG") -> list[str]:
-    """Return pictures as data URIs."""
-    return [data_uri(picture(*size, seed=seed, form=form), form.lower()) for seed in range(count)]
+def pictures(size: tuple[int, int], count: int, form: str = "JPEG", first: int = 0) -> list[str]:
+    """Return pictures as data URIs; ``first`` is the seed of the first one."""
+    return [data_uri(picture(*size, seed=seed, form=form), form.lower()) for seed in range(first, first + count)]
 
 
 def digest_of(uri: str) -> str:

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from benchmarks import models as bench
-from pixano_inference.configs import DeploymentConfig, FreeParams, ModelConfig, Sam2ImageParams
+from pixano_inference.configs import DeploymentConfig, FreeParams, ModelConfig, Sam2ImageParams, Sam2VideoParams
 
 one_at_a_time = DeploymentConfig(max_batch_size=8)
 
@@ -34,13 +34,18 @@ models = [
     for name in _named
     if name in _CLASSES
 ]
-if "sam2" in _named:
+for _name, _class, _params in (
+    ("sam2", "Sam2ImageModel", Sam2ImageParams),
+    ("sam2-video", "Sam2VideoModel", Sam2VideoParams),
+):
+    if _name not in _named:
+        continue
     settings = json.loads(os.environ["PIXANO_BENCHMARK_SAM2"])
     models.append(
         ModelConfig(
-            name="sam2",
-            model_class="Sam2ImageModel",
-            model_params=Sam2ImageParams(**settings["params"]),
+            name=_name,
+            model_class=_class,
+            model_params=_params(**settings["params"]),
             deployment=DeploymentConfig(num_cpus=os.cpu_count() or 1, num_gpus=settings["num_gpus"]),
         )
     )

@@ -31,23 +31,24 @@ HIERA: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def save(size: str, folder: Path) -> Path:
-    """Write a checkpoint folder and return it."""
+def save(size: str, folder: Path, *, video: bool = False) -> Path:
+    """Write a checkpoint folder, of an image or a video model, and return it."""
     import torch
-    from transformers import Sam2Config, Sam2Model
+    from transformers import Sam2Config, Sam2Model, Sam2VideoConfig, Sam2VideoModel
 
     torch.manual_seed(0)
     hiera = HIERA[size]
     channels = list(reversed(hiera["embed_dim_per_stage"]))
-    config = Sam2Config(
-        vision_config={
-            "backbone_config": {"model_type": "sam2_hiera_det_model", **hiera},
-            "backbone_channel_list": channels,
-        }
-    )
-    Sam2Model(config).save_pretrained(folder)
+    vision = {
+        "backbone_config": {"model_type": "sam2_hiera_det_model", **hiera},
+        "backbone_channel_list": channels,
+    }
+    if video:
+        Sam2VideoModel(Sam2VideoConfig(vision_config=vision)).save_pretrained(folder)
+    else:
+        Sam2Model(Sam2Config(vision_config=vision)).save_pretrained(folder)
     return folder
 
 
 if __name__ == "__main__":
-    save(sys.argv[1], Path(sys.argv[2]))
+    save(sys.argv[1], Path(sys.argv[2]), video=sys.argv[3:] == ["video"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.results import Case
 
-from . import arrays, idle, images, overload, sam2, small, streams
+from . import arrays, idle, images, overload, sam2, sam2_video, small, streams
 
 CASES: dict[str, Case] = {
     "idle": idle.run,
@@ -14,4 +14,5 @@ CASES: dict[str, Case] = {
     "overload": overload.run,
     "streams": streams.run,
     "sam2": sam2.run,
+    "sam2-video": sam2_video.run,
 }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -252,11 +253,28 @@ def test_passes_that_are_padded_to_buckets_answer_alike(
     assert np.abs(logits(sam2.predict(request)) - logits(plain)).max() < 1e-3
 
 
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "eager",  # the graphs are really captured and guarded; only the code generation is left out
+        pytest.param(
+            "inductor",
+            marks=pytest.mark.skipif(
+                "PIXANO_TEST_INDUCTOR" not in os.environ,
+                reason="generating code takes minutes of CPU: PIXANO_TEST_INDUCTOR=1 runs it",
+            ),
+        ),
+    ],
+)
 def test_requests_compile_nothing_once_a_compiled_model_is_warm(
-    sam2: Sam2ImageModel, scene: Scene, image: ImageBytes, click: Click, monkeypatch: pytest.MonkeyPatch
+    sam2: Sam2ImageModel,
+    scene: Scene,
+    image: ImageBytes,
+    click: Click,
+    monkeypatch: pytest.MonkeyPatch,
+    backend: str,
 ) -> None:
-    # The graphs are really captured and guarded; only the code generation, minutes on this machine, is left out.
-    monkeypatch.setattr(image_network, "COMPILE_BACKEND", "eager")
+    monkeypatch.setattr(image_network, "COMPILE_BACKEND", backend)
     monkeypatch.setattr(image_network, "WARM_BUCKETS", 1)
     compiled = load_image_model(DEMO / "sam2-image", compile=True)
     before = counters["stats"]["unique_graphs"]
