@@ -253,6 +253,7 @@ def test_passes_that_are_padded_to_buckets_answer_alike(
     assert np.abs(logits(sam2.predict(request)) - logits(plain)).max() < 1e-3
 
 
+@pytest.mark.filterwarnings("default::DeprecationWarning")  # of torch's own compiler
 @pytest.mark.parametrize(
     "backend",
     [
