@@ -72,7 +72,7 @@ def gpu_component(model_set: ModelSet, options: RenderOptions) -> Component:
 def ha_component(model_set: ModelSet, options: RenderOptions) -> Component:
     """Return the overlay with several gateways."""
     key = {"secretKeyRef": {"name": naming.JOBS_SECRET, "key": "url"}}
-    position = _position_of_jobs_url(model_set)
+    position = _position_of_jobs_url(model_set, options)
     return Component(
         "ha",
         added={
@@ -125,8 +125,8 @@ def runners_with_gpus(model_set: ModelSet) -> list[ResolvedModel]:
     return [model for model in model_set.models if whole_gpus(model)]
 
 
-def _position_of_jobs_url(model_set: ModelSet) -> int:
-    return [variable.name for variable in gateway_environment(model_set)].index("PIXANO_JOBS_URL")
+def _position_of_jobs_url(model_set: ModelSet, options: RenderOptions) -> int:
+    return [variable.name for variable in gateway_environment(model_set, options)].index("PIXANO_JOBS_URL")
 
 
 def _patch(name: str, operations: list[Operation]) -> Patch:

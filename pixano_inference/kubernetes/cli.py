@@ -89,6 +89,11 @@ def _add_render_options(parser: argparse.ArgumentParser) -> None:
         default=default.monitoring_namespace,
         help="namespace of Prometheus (default: %(default)s)",
     )
+    parser.add_argument(
+        "--otlp-endpoint",
+        metavar="URL",
+        help="OpenTelemetry collector that every pod sends traces to, http://NAME.NAMESPACE.svc:4318 (default: none)",
+    )
 
 
 def rendered(options: argparse.Namespace) -> Rendered:

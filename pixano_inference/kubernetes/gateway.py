@@ -88,7 +88,7 @@ def _pod(model_set: ModelSet, config_text: str, options: RenderOptions) -> k8s.V
                 image=options.image,
                 image_pull_policy="IfNotPresent",
                 args=gateway_arguments(),
-                env=gateway_environment(model_set),
+                env=gateway_environment(model_set, options),
                 ports=[k8s.V1ContainerPort(name=naming.PORT_NAME, container_port=naming.GATEWAY_PORT, protocol="TCP")],
                 resources=k8s.V1ResourceRequirements(
                     requests={"cpu": "1", "memory": "512Mi"}, limits={"memory": "2Gi"}
@@ -115,10 +115,10 @@ def gateway_arguments() -> list[str]:
     return [*naming.PROGRAM, "role", naming.GATEWAY, "--no-strict", "--host", "0.0.0.0", "--port", port]
 
 
-def gateway_environment(model_set: ModelSet) -> list[k8s.V1EnvVar]:
+def gateway_environment(model_set: ModelSet, options: RenderOptions) -> list[k8s.V1EnvVar]:
     """Return the environment of the gateway."""
     return [
-        *pods.common_environment(model_set),
+        *pods.common_environment(model_set, options),
         pods.variable("PIXANO_RUNNERS", runner_addresses(model_set)),
         pods.variable("PIXANO_DATA_DIR", naming.DATA_FOLDER),
         pods.optional_secret("PIXANO_API_KEYS", naming.API_KEYS_SECRET, "keys"),

@@ -10,6 +10,7 @@ from kubernetes import client as k8s
 from pixano_inference.model_sets import ModelSet
 
 from . import naming, pods, weights
+from .collector import Collector
 from .manifest import Manifest, plain
 from .options import RenderOptions
 
@@ -48,7 +49,23 @@ def network_manifests(model_set: ModelSet, options: RenderOptions) -> list[Manif
         policies.append(_policy("fetch-weights", fetcher, model_set, options, egress=[dns_rule(), internet_rule(443)]))
     if from_hub and options.weights == "fetch":
         policies.append(_policy("runners-fetch", runner, model_set, options, egress=[dns_rule(), internet_rule(443)]))
+    if options.otlp_endpoint is not None:
+        rules = _collector_rules(Collector.at(options.otlp_endpoint))
+        policies += [
+            _policy(f"{name}-traces", chosen, model_set, options, egress=rules)
+            for name, chosen in (("gateway", gateway), ("runners", runner))
+        ]
     return [plain(policy) for policy in policies]
+
+
+def _collector_rules(collector: Collector) -> list[k8s.V1NetworkPolicyEgressRule]:
+    port = _port(collector.port)
+    if collector.block is not None:
+        peer = k8s.V1NetworkPolicyPeer(ip_block=k8s.V1IPBlock(cidr=collector.block))
+        return [k8s.V1NetworkPolicyEgressRule(to=[peer], ports=[port])]
+    namespace = k8s.V1LabelSelector(match_labels={"kubernetes.io/metadata.name": collector.namespace})
+    peer = k8s.V1NetworkPolicyPeer(namespace_selector=namespace)
+    return [k8s.V1NetworkPolicyEgressRule(to=[peer], ports=[port]), dns_rule()]
 
 
 def monitoring_policy(model_set: ModelSet, options: RenderOptions) -> Manifest:

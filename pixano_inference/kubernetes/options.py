@@ -8,6 +8,8 @@ from typing import Literal, get_args
 
 from pixano_inference.errors import ConfigError
 
+from .collector import Collector
+
 Weights = Literal["baked", "pvc", "image", "fetch"]
 
 OVERLAYS = {
@@ -50,6 +52,7 @@ class RenderOptions:
         parent_gateway: ``namespace/name`` of the Gateway that the HTTPRoute joins.
         prometheus: Address of Prometheus, for KEDA.
         monitoring_namespace: Namespace that Prometheus runs in.
+        otlp_endpoint: Where every pod sends traces: a Service of the cluster, or an address; None: nowhere.
     """
 
     image: str
@@ -67,6 +70,7 @@ class RenderOptions:
     parent_gateway: str = "gateway-system/public"
     prometheus: str = "http://prometheus-operated.monitoring.svc:9090"
     monitoring_namespace: str = "monitoring"
+    otlp_endpoint: str | None = None
 
     def __post_init__(self) -> None:
         for image in (self.image, self.cpu_image, self.gpu_image, self.weights_image):
@@ -80,6 +84,8 @@ class RenderOptions:
             raise ConfigError("weights 'image' and the name of that image (--weights-image) go together")
         if self.parent_gateway.count("/") != 1:
             raise ConfigError(f"the parent gateway {self.parent_gateway!r} must be namespace/name")
+        if self.otlp_endpoint is not None:
+            Collector.at(self.otlp_endpoint)
         self._check_overlays()
 
     def _check_overlays(self) -> None:

@@ -69,11 +69,13 @@ def metadata(name: str, model_set: ModelSet, component: str, options: RenderOpti
     )
 
 
-def common_environment(model_set: ModelSet) -> list[k8s.V1EnvVar]:
+def common_environment(model_set: ModelSet, options: RenderOptions) -> list[k8s.V1EnvVar]:
     """Return the variables of every pod."""
+    traces = [variable("PIXANO_OTLP_ENDPOINT", options.otlp_endpoint)] if options.otlp_endpoint else []
     return [
         variable("PIXANO_CONFIG", f"{naming.SOURCE_FOLDER}/models/{_file_name(model_set)}"),
         variable("PIXANO_LOG_FORMAT", "json"),
+        *traces,
         k8s.V1EnvVar(
             name="PIXANO_RUNNER_SECRET",
             value_from=k8s.V1EnvVarSource(

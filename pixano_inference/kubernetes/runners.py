@@ -69,7 +69,7 @@ def runner_container(
         image=options.image,
         image_pull_policy="IfNotPresent",
         args=runner_arguments(model),
-        env=runner_environment(model, model_set, weights),
+        env=runner_environment(model, model_set, options, weights),
         ports=[k8s.V1ContainerPort(name=naming.PORT_NAME, container_port=naming.RUNNER_PORT, protocol="TCP")],
         resources=resource_requirements(model),
         security_context=pods.container_security(),
@@ -88,10 +88,12 @@ def runner_arguments(model: ResolvedModel) -> list[str]:
     return [*naming.PROGRAM, "role", RUNNER, "--model", model.name, "--host", "0.0.0.0", "--port", port]
 
 
-def runner_environment(model: ResolvedModel, model_set: ModelSet, weights: WeightsVolume) -> list[k8s.V1EnvVar]:
+def runner_environment(
+    model: ResolvedModel, model_set: ModelSet, options: RenderOptions, weights: WeightsVolume
+) -> list[k8s.V1EnvVar]:
     """Return the environment of a runner."""
     return [
-        *pods.common_environment(model_set),
+        *pods.common_environment(model_set, options),
         pods.variable("OMP_NUM_THREADS", str(threads(model.deployment))),
         # a compiled model's kernels outlive a crash of the container, not the pod
         pods.variable("TORCHINDUCTOR_CACHE_DIR", "/tmp/inductor"),  # noqa: S108  # an emptyDir of the pod

@@ -14,13 +14,14 @@ import yaml
 from pixano_inference.kubernetes.naming import PROGRAM, SOURCE_FOLDER, USER_ID
 
 ROOT = Path(__file__).resolve().parents[2]
+EXTRAS = ("server", "transformers", "redis", "tracing")
 BENTOFILE = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
 
 
 def test_the_packages_are_those_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = {*project["dependencies"], *extras["server"], *extras["transformers"], *extras["redis"]}
+    wanted = {*project["dependencies"], *(line for name in EXTRAS for line in extras[name])}
     assert sorted(wanted) == sorted(BENTOFILE["python"]["packages"])
 
 

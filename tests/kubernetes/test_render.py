@@ -172,8 +172,48 @@ def test_kserve_finds_pods_through_the_same_services(rendering: Callable[..., Re
 
 
 @pytest.mark.parametrize(
+    ("endpoint", "peer", "port"),
+    [
+        (
+            "http://otel-collector.observability.svc.cluster.local:4318",
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "observability"}}},
+            4318,
+        ),
+        ("https://10.1.2.3", {"ipBlock": {"cidr": "10.1.2.3/32"}}, 443),
+        ("http://[fd00::1]:4318", {"ipBlock": {"cidr": "fd00::1/128"}}, 4318),
+    ],
+)
+def test_traces_leave_every_pod_for_the_collector_alone(
+    rendering: Callable[..., Rendered], endpoint: str, peer: dict[str, Any], port: int
+) -> None:
+    manifests = rendering(otlp_endpoint=endpoint).manifests()
+    told = [
+        [entry["value"] for entry in _pod(m)["containers"][0]["env"] if entry["name"] == "PIXANO_OTLP_ENDPOINT"]
+        for m in manifests
+        if m["kind"] == "Deployment"
+    ]
+    assert told == [[endpoint]] * 5
+    policies = {m["metadata"]["name"]: m["spec"] for m in manifests if m["kind"] == "NetworkPolicy"}
+    for name in ("gateway", "runners"):
+        rule, *dns = policies[f"{name}-traces"]["egress"]
+        assert rule == {"to": [peer], "ports": [{"port": port, "protocol": "TCP"}]}
+        assert len(dns) == ("namespaceSelector" in peer)
+        assert policies[f"{name}-traces"]["podSelector"] == policies[name]["podSelector"]
+
+
+def test_without_an_endpoint_nothing_is_sent_and_no_policy_opens(rendering: Callable[..., Rendered]) -> None:
+    text = str(rendering().manifests())
+    assert "PIXANO_OTLP_ENDPOINT" not in text
+    assert "traces" not in text
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"otlp_endpoint": "http://collector.example.com:4318"}, "NAME.NAMESPACE.svc"),
+        ({"otlp_endpoint": "grpc://otel.observability.svc:4317"}, "NAME.NAMESPACE.svc"),
+        ({"otlp_endpoint": "http://otel.observability.svc:http"}, "NAME.NAMESPACE.svc"),
+        ({"otlp_endpoint": "otel.observability.svc:4318"}, "NAME.NAMESPACE.svc"),
         ({"overlays": ("cpu", "gpu")}, "exclude each other"),
         ({"overlays": ("keda", "kserve")}, "exclude each other"),
         ({"overlays": ("helm",)}, "known are cpu"),

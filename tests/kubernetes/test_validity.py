@@ -28,6 +28,14 @@ def test_every_source_of_weights_is_valid(rendering: Callable[..., Rendered], we
     assert check(rendering(weights=weights).manifests()) == []
 
 
+@pytest.mark.parametrize(
+    "endpoint", ["http://otel.observability.svc:4318", "https://10.1.2.3:4318", "http://[fd00::1]"]
+)
+@pytest.mark.parametrize("overlays", [(), ("kserve",), ("ha", "monitoring")], ids="+".join)
+def test_traces_are_valid(rendering: Callable[..., Rendered], endpoint: str, overlays: tuple[str, ...]) -> None:
+    assert check(rendering(otlp_endpoint=endpoint).manifests(overlays)) == []
+
+
 def test_image_volumes_are_valid_where_kubernetes_has_them(rendering: Callable[..., Rendered]) -> None:
     manifests = rendering(weights="image", weights_image="registry.example.com/weights:1").manifests()
     assert check(manifests, [version for version in KUBERNETES_VERSIONS if version > "1.30"]) == []
