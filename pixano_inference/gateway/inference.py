@@ -132,7 +132,7 @@ async def _image(state: GatewayState, caller: Caller, reference: str, location: 
     elif reference.startswith(DIGEST_PREFIX):
         return state.seen.find(caller.key_id, reference)
     else:
-        image = await state.media.image(reference, location)
+        image = await state.media.image(reference, location, caller.key_id)
     state.seen.remember(caller.key_id, image)
     return image
 
@@ -149,7 +149,7 @@ async def _images(
         async with room:
             if reference.startswith(DIGEST_PREFIX):
                 return state.seen.find(caller.key_id, reference)
-            return await state.media.image(reference, (*location, index))
+            return await state.media.image(reference, (*location, index), caller.key_id)
 
     return list(await asyncio.gather(*(one(index, reference) for index, reference in enumerate(references))))
 
@@ -160,7 +160,7 @@ async def _video(state: GatewayState, caller: Caller, request: TrackingInput) ->
         return request.video
     if isinstance(request.video, list):
         return await _images(state, caller, request.video, location)
-    video = await state.media.video(request.video, location)
+    video = await state.media.video(request.video, location, caller.key_id)
     if isinstance(video, list):
         for index in request.frame_indexes:
             if index >= len(video):

@@ -12,9 +12,13 @@ from yarl import URL
 from pixano_inference.errors import InvalidInput, TooLarge
 
 from .addresses import is_public
+from .fair_slots import FairSlots
+from .system_resolver import CALLER, SystemResolver
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_URL_LENGTH = 8192
+CONNECTIONS = 64
+"""Media fetched at a time."""
 _HEADERS = {"Accept": "image/*, video/*, */*;q=0.5", "Accept-Encoding": "identity", "User-Agent": "pixano-inference"}
 
 Location = tuple[str | int, ...]
@@ -39,12 +43,12 @@ class CheckedResolver(AbstractResolver):
 
     Args:
         allowed_hosts: Names that may resolve to any address.
-        inner: Does the resolving; null is the system's resolver.
+        inner: Does the resolving.
     """
 
-    def __init__(self, allowed_hosts: frozenset[str], inner: AbstractResolver | None = None) -> None:
+    def __init__(self, allowed_hosts: frozenset[str], inner: AbstractResolver) -> None:
         self._allowed_hosts = allowed_hosts
-        self._inner = inner if inner is not None else aiohttp.ThreadedResolver()
+        self._inner = inner
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -77,6 +81,7 @@ class UrlFetcher:
         timeout_s: Deadline for one medium, redirects included, in seconds.
         max_redirects: Most redirects followed.
         resolver: Resolves names; null is the system's resolver.
+        per_caller: Most media fetched at a time for one caller, of :data:`CONNECTIONS` in all.
     """
 
     def __init__(
@@ -86,27 +91,31 @@ class UrlFetcher:
         timeout_s: float = 20.0,
         max_redirects: int = 3,
         resolver: AbstractResolver | None = None,
+        per_caller: int = CONNECTIONS,
     ) -> None:
         self._allowed_hosts = frozenset(host.strip("[]").rstrip(".").lower() for host in allowed_hosts)
         self._timeout_s = timeout_s
         self._max_redirects = max_redirects
-        self._inner_resolver = resolver
+        self._inner_resolver = resolver or SystemResolver(CONNECTIONS, per_caller)
+        self._slots = FairSlots(CONNECTIONS, per_caller)
         self._session: aiohttp.ClientSession | None = None
 
-    async def fetch(self, url: str, limit: int, location: Location = ()) -> bytes:
+    async def fetch(self, url: str, limit: int, location: Location = (), caller: str = "") -> bytes:
         """Return the body behind a URL.
 
         Args:
             url: http or https.
             limit: Most bytes.
             location: Field of the request that holds the URL, for the error.
+            caller: Opaque id of who asks for it; callers cannot keep each other from fetching.
 
         Raises:
             InvalidInput: The URL is refused, or does not answer 200 with a complete body before the deadline.
             TooLarge: The body is larger than ``limit``.
         """
         try:
-            async with asyncio.timeout(self._timeout_s):
+            CALLER.set(caller)
+            async with asyncio.timeout(self._timeout_s), self._slots.hold(caller):
                 return await self._follow(url, limit, location)
         except _Refused as refusal:
             reason = str(refusal)
@@ -126,13 +135,14 @@ class UrlFetcher:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        await self._inner_resolver.close()
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(
                 resolver=CheckedResolver(self._allowed_hosts, self._inner_resolver),
                 use_dns_cache=False,
-                limit=64,
+                limit=CONNECTIONS,
                 keepalive_timeout=5.0,
             )
             self._session = aiohttp.ClientSession(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
 
 from aiohttp.abc import AbstractResolver
 
@@ -11,7 +11,8 @@ from pixano_inference.errors import InvalidInput
 from pixano_inference.schemas.media_bytes import ImageBytes, VideoBytes
 
 from .data_uri import decode_data_uri
-from .fetch import UrlFetcher
+from .fair_slots import FairThreads
+from .fetch import CONNECTIONS, UrlFetcher
 from .files import MediaRoots
 from .image_header import check_image_header
 
@@ -25,7 +26,8 @@ Location = tuple[str | int, ...]
 class MediaResolver:
     """Turns the image and video references of requests into bytes, with their digests.
 
-    One resolver serves all requests of a gateway process; it keeps connections to image servers open.
+    One resolver serves all requests of a gateway process; it keeps connections to image servers open. Where there are
+    API keys, none of them can have all connections, or all threads: slow servers and slow disks are their caller's.
 
     Args:
         settings: Limits, media roots and the URL policy.
@@ -35,19 +37,24 @@ class MediaResolver:
     def __init__(self, settings: ServerSettings, dns: AbstractResolver | None = None) -> None:
         self._settings = settings
         self._roots = MediaRoots(settings.media_roots)
+        keyed = bool(settings.api_keys or settings.api_keys_file)
+        threads = min(32, (os.cpu_count() or 1) + 4)
+        self._threads = FairThreads(threads, threads // 2 if keyed else None, "media")
         self._fetcher = UrlFetcher(
             settings.allowed_hosts,
             timeout_s=settings.fetch_timeout_s,
             max_redirects=settings.fetch_redirects,
             resolver=dns,
+            per_caller=CONNECTIONS // 4 if keyed else CONNECTIONS,
         )
 
-    async def image(self, reference: str, location: Location = ()) -> ImageBytes:
+    async def image(self, reference: str, location: Location = (), caller: str = "") -> ImageBytes:
         """Return the bytes of an image, whose header has been looked at; nothing is decoded.
 
         Args:
             reference: ``data:`` URI, http(s) URL, or path below a media root.
             location: Field of the request that holds the reference, for the error.
+            caller: Opaque id of who asks for it.
 
         Raises:
             InvalidInput: The reference is refused, cannot be read, or holds no image.
@@ -57,18 +64,21 @@ class MediaResolver:
         if (scheme := _scheme(reference)) == "data":
             if len(reference) < _THREAD_FROM:
                 return self._named(decode_data_uri(reference, location), location)
-            return await asyncio.to_thread(lambda: self._named(decode_data_uri(reference, location), location))
+            return await self._threads.run(caller, lambda: self._named(decode_data_uri(reference, location), location))
         if scheme is not None:
-            data = await self._fetch(reference, scheme, limit, location)
-            return await asyncio.to_thread(self._named, data, location)
-        return await asyncio.to_thread(lambda: self._named(self._roots.read(reference, limit, location), location))
+            data = await self._fetch(reference, scheme, limit, location, caller)
+            return await self._threads.run(caller, lambda: self._named(data, location))
+        return await self._threads.run(
+            caller, lambda: self._named(self._roots.read(reference, limit, location), location)
+        )
 
-    async def video(self, reference: str, location: Location = ()) -> VideoBytes | list[ImageBytes]:
+    async def video(self, reference: str, location: Location = (), caller: str = "") -> VideoBytes | list[ImageBytes]:
         """Return the bytes of a video file, or of the frames of a folder in natural order of their names.
 
         Args:
             reference: ``data:`` URI, http(s) URL, or path below a media root.
             location: Field of the request that holds the reference, for the error.
+            caller: Opaque id of who asks for it.
 
         Raises:
             InvalidInput: The reference is refused, cannot be read, or the folder holds no images.
@@ -76,11 +86,11 @@ class MediaResolver:
         """
         limit = int(self._settings.max_video_mb * _MIB)
         if (scheme := _scheme(reference)) == "data":
-            return await asyncio.to_thread(lambda: VideoBytes(decode_data_uri(reference, location)))
+            return await self._threads.run(caller, lambda: VideoBytes(decode_data_uri(reference, location)))
         if scheme is not None:
-            data = await self._fetch(reference, scheme, limit, location)
-            return await asyncio.to_thread(VideoBytes, data)
-        return await asyncio.to_thread(self._read_video, reference, limit, location)
+            data = await self._fetch(reference, scheme, limit, location, caller)
+            return await self._threads.run(caller, lambda: VideoBytes(data))
+        return await self._threads.run(caller, lambda: self._read_video(reference, limit, location))
 
     def check_upload(self, data: bytes | memoryview, location: Location = ()) -> ImageBytes:
         """Name an uploaded image by its digest after a look at its header.
@@ -94,8 +104,9 @@ class MediaResolver:
     async def aclose(self) -> None:
         """Close the connections to image servers."""
         await self._fetcher.aclose()
+        self._threads.close()
 
-    async def _fetch(self, reference: str, scheme: str, limit: int, location: Location) -> bytes:
+    async def _fetch(self, reference: str, scheme: str, limit: int, location: Location, caller: str) -> bytes:
         if scheme not in ("http", "https"):
             raise InvalidInput(
                 "a medium is a data URI, an http(s) URL, or a path below a media root",
@@ -104,7 +115,7 @@ class MediaResolver:
             )
         if not self._settings.fetch_urls:
             raise InvalidInput("this server fetches no URLs", code="media_url", location=location or None)
-        return await self._fetcher.fetch(reference, limit, location)
+        return await self._fetcher.fetch(reference, limit, location, caller)
 
     def _named(self, data: bytes | memoryview, location: Location) -> ImageBytes:
         check_image_header(data, max_pixels=self._settings.max_image_pixels, location=location)
