@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(420)]
 KSERVE = "kserve==0.21.0"
 FOLDER = Path(os.environ.get("PIXANO_KSERVE_VENV", ROOT / ".venv-kserve"))
 CALLS = Path(__file__).with_name("kserve_calls.py")
+FIELDS = Path(__file__).with_name("kserve_fields.py")
+CRD_SCHEMAS = ROOT / "pixano_inference" / "kubernetes" / "validation" / "crd_schemas.yaml"
 PAGE = ROOT / "docs" / "users" / "open-inference-protocol.md"
 DISK_PIXELS = 317
 """Pixels of a disk of radius 10."""
@@ -84,6 +86,12 @@ def test_the_client_asks_everything_that_it_can(where: str, python: Path, reques
     assert status == 422
     assert words == "boxes: shape [1, 1, 2] does not fit [-1, 4], where -1 is any positive size"
     assert found["without a key"] == 401
+
+
+def test_our_schemas_of_kserves_objects_have_kserves_fields(python: Path) -> None:
+    found: dict[str, list[str]] = json.loads(run(python, FIELDS, CRD_SCHEMAS))
+    assert len(found) == 10
+    assert {model: fields for model, fields in found.items() if fields} == {}
 
 
 def test_the_python_of_the_page(python: Path, keyed_server: Server, tmp_path: Path) -> None:
