@@ -176,6 +176,10 @@ class OddModel(DetectionModel):
                 raise KeyboardInterrupt
             case "memory":
                 raise MemoryError
+            case "allocate":
+                # more than a container may have: only where there is a limit
+                held = [b"x" * 2**24 for _ in range(512)]
+                return DetectionOutput(boxes=[], scores=[], classes=[str(len(held))])
             case "segfault":
                 ctypes.string_at(0)
             case "hang":
