@@ -48,7 +48,7 @@ def create_app(state: GatewayState) -> ASGIApp:
     routes = create_routes(state)
     settings = state.settings
     shares = CallerShares(settings.max_requests_per_key, settings.requests_per_minute_per_key)
-    app = GatewayMiddleware(CompressionMiddleware(routes), routes, state.keys, shares)
+    app = GatewayMiddleware(CompressionMiddleware(routes), routes, state.keys, shares, state.leaving)
     if not settings.cors_origins:
         return app
     # outermost, since a browser's preflight carries no API key

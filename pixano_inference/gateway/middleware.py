@@ -21,6 +21,7 @@ from pixano_inference.protocol.tracing import request_span
 
 from . import metrics
 from .auth import ApiKeys
+from .leaving import Leaving
 from .shares import CallerShares
 
 logger = logging.getLogger("pixano_inference.access")
@@ -46,13 +47,15 @@ class GatewayMiddleware:
         routes: Where the routes are, to see whether a path with another slash exists.
         keys: Who may call.
         shares: How much each caller may have.
+        leaving: Whether the gateway is about to end.
     """
 
-    def __init__(self, app: ASGIApp, routes: FastAPI, keys: ApiKeys, shares: CallerShares) -> None:
+    def __init__(self, app: ASGIApp, routes: FastAPI, keys: ApiKeys, shares: CallerShares, leaving: Leaving) -> None:
         self._app = app
         self._routes = routes
         self._keys = keys
         self._shares = shares
+        self._leaving = leaving
         # trying every route costs more than the rest of this class together
         self._is_route = lru_cache(maxsize=256)(self._matches)
 
@@ -65,12 +68,16 @@ class GatewayMiddleware:
         request_id = accept_or_make(headers.get(HEADER))
         started = time.perf_counter()
         status = 499
+        self._leaving.request_came()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[HEADER] = request_id
+                answer_headers = MutableHeaders(scope=message)
+                answer_headers[HEADER] = request_id
+                if self._leaving.begun:
+                    answer_headers["Connection"] = "close"
             await send(message)
 
         with request_span(scope["method"], headers) as span:

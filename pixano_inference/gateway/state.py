@@ -14,6 +14,7 @@ from pixano_inference.schemas import Capability
 
 from .auth import ApiKeys
 from .jobs.service import JobService
+from .leaving import Leaving
 from .runner_pool import RunnerPool
 from .seen_images import SeenImages
 
@@ -29,6 +30,7 @@ class GatewayState:
     media: MediaResolver = field(init=False)
     seen: SeenImages = field(init=False)
     jobs: JobService = field(init=False)
+    leaving: Leaving = field(default_factory=Leaving)
 
     def __post_init__(self) -> None:
         """Make what the settings ask for."""

@@ -26,7 +26,7 @@ from pixano_inference.runner.oip import OipRunnerApp
 
 from .allocator import keep_freed_memory
 from .direct import DirectMount
-from .draining import drain_on_signal
+from .draining import drain_on_signal, leave_on_signal
 from .environment import ROLE_VARIABLE, prepare_environment
 from .gpu_plan import plan_this_machine, take_gpus
 from .logs import configure_logging
@@ -130,6 +130,7 @@ def gateway_service(model_set: ModelSet, settings: ServerSettings, runners: list
     async def start(self: object) -> None:
         configure_logging(GATEWAY_NAME)
         configure_tracing(GATEWAY_NAME)
+        leave_on_signal(state.leaving)
         try:
             await state.start()
         except ConfigError as error:

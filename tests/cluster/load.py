@@ -28,7 +28,9 @@ _THINK_S = 0.02
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: what came, from which replica, when (monotonic seconds) and how long it took."""
+    """One answer: what came, from which replica, when (monotonic seconds), how long it took, whether it was the last
+    on its connection.
+    """
 
     status: int
     replica: str | None
@@ -36,6 +38,7 @@ class Answer:
     at: float
     seconds: float
     detail: str
+    closed: bool = True
 
 
 class Load:
@@ -43,9 +46,9 @@ class Load:
 
     Args:
         gateways: Tells the gateways to be asked now; the callers take them in turn.
+        stay: Whether a caller asks one gateway for as long as its connection holds, as behind the address of a Service.
         callers: Callers, each with one click at a time.
         images: Numbers of the images, which the callers take in turn.
-        headers: Headers of every request.
     """
 
     def __init__(
@@ -53,13 +56,13 @@ class Load:
         gateways: Callable[[], Sequence[str]],
         callers: int = 6,
         images: Sequence[int] = tuple(range(24)),
-        headers: dict[str, str] | None = None,
+        stay: bool = False,
     ) -> None:
         self.answers: list[Answer] = []
         self._gateways = gateways
         self._turns = itertools.count()
         self._images = itertools.cycle([(number, image(number)) for number in images])
-        self._headers = headers
+        self._stay = stay
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._threads = [threading.Thread(target=self._call, name=f"caller {n}") for n in range(callers)]
@@ -75,13 +78,17 @@ class Load:
             thread.join()
 
     def _call(self) -> None:
-        with httpx.Client(timeout=40, headers=self._headers) as http:
+        url: str | None = None
+        with httpx.Client(timeout=40, verify=False) as http:
             while not self._done.is_set():
                 with self._lock:
-                    gateways = self._gateways()
-                    url = gateways[next(self._turns) % len(gateways)]
+                    if url is None:
+                        gateways = self._gateways()
+                        url = gateways[next(self._turns) % len(gateways)]
                     number, data = next(self._images)
                 answer = click(http, url, number, data)
+                if answer.closed or not self._stay:
+                    url = None
                 self.answers.append(answer)
                 time.sleep(_THINK_S)
 
@@ -110,4 +117,5 @@ def click(http: httpx.Client, url: str, number: int, data: str | None = None) ->
         return Answer(0, None, number, now, now - started, repr(error))
     now = time.monotonic()
     served_by = response.json()["metadata"]["served_by"] if response.status_code == 200 else None
-    return Answer(response.status_code, served_by, number, now, now - started, response.text[:300])
+    closed = response.headers.get("connection") == "close"
+    return Answer(response.status_code, served_by, number, now, now - started, response.text[:300], closed)

@@ -13,10 +13,11 @@ RUNNER = "runner-clicks"
 
 
 def test_gateways_are_replaced_without_a_failed_request(cluster: Cluster, gateway: Pod) -> None:
+    """Callers keep their connections: what a gateway does not close itself stays with it until its end."""
     cluster.scale(RUNNER, 2)
     cluster.scale("gateway", 2)
     until(lambda: all(replicas_up(pod, "clicks") == 2 for pod in cluster.pods["gateway"]))
-    with Load(lambda: [pod.container.url for pod in cluster.endpoints("gateway")], callers=3) as load:
+    with Load(lambda: [pod.container.url for pod in cluster.endpoints("gateway")], callers=6, stay=True) as load:
         until(lambda: len(load.answers) > 20)
         cluster.roll("gateway")
     print(f"\nrolling restart of 2 gateways: {len(load.failed)} of {len(load.answers)} requests failed")
