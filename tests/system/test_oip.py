@@ -16,6 +16,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from pixano_inference.oip.request import BINARY_TYPE
@@ -234,6 +236,36 @@ def test_a_runner_reads_no_other_body(at_runner: httpx.Client) -> None:
     for content_type in ("application/vnd.bentoml+pickle", BINARY_TYPE, "text/plain"):
         headers = {"X-API-Key": SECRET, "Content-Type": content_type}
         assert at_runner.post("/v2/models/disk/infer", content=b"\x80", headers=headers).status_code == 415
+
+
+def test_no_mutated_body_makes_gateway_or_runner_fail(plain_server: Server, disk_runner: Server) -> None:
+    values, _, names = REQUESTS["disk"]
+    body, length = binary_body(values, outputs=[{"name": name, "parameters": {"binary_data": True}} for name in names])
+    seen: set[int] = set()
+    with (
+        httpx.Client(base_url=plain_server.url, timeout=20) as gateway,
+        httpx.Client(base_url=disk_runner.url, timeout=20, headers={"X-API-Key": SECRET}) as runner,
+    ):
+
+        @settings(max_examples=100)
+        @given(st.data())
+        def send(data: st.DataObject) -> None:
+            mutated = bytearray(body)
+            for _ in range(data.draw(st.integers(0, 3))):
+                position = data.draw(st.integers(0, len(mutated)))
+                mutated[position : position + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=8))
+            headers = {
+                "Content-Type": BINARY_TYPE,
+                "Inference-Header-Content-Length": str(data.draw(st.just(length) | st.integers(0, 2 * len(body)))),
+            }
+            for http in (gateway, runner):
+                response = http.post("/v2/models/disk/infer", content=bytes(mutated), headers=headers)
+                assert response.status_code in (200, 400, 404, 413, 422), response.text
+                assert response.status_code == 200 or response.json()["error"]
+                seen.add(response.status_code)
+
+        send()
+    assert {200, 400, 422} <= seen
 
 
 def test_a_caller_that_goes_away_stops_the_model(paced: PacedServer, paced_runner: tuple[Server, Diary]) -> None:
