@@ -14,6 +14,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError, ResourceNotFoundError
+from urllib3.exceptions import HTTPError
 
 from pixano_inference.errors import ConfigError
 
@@ -80,7 +81,7 @@ class Cluster:
             return cls(DynamicClient(k8s.ApiClient()), namespace)
         except ConfigException as error:
             raise ConfigError(f"no cluster is configured: {error}") from error
-        except Exception as error:
+        except (ApiException, HTTPError, OSError, ValueError) as error:
             raise ConfigError(f"the cluster does not answer: {type(error).__name__}") from error
 
     def apply(self, manifests: Sequence[Manifest], *, timeout_s: float) -> int:

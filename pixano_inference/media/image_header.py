@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 
 from PIL import Image, UnidentifiedImageError
@@ -10,6 +11,8 @@ from PIL import Image, UnidentifiedImageError
 from pixano_inference.errors import InvalidInput, TooLarge
 
 from .images import FORMATS, MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE
+
+logger = logging.getLogger(__name__)
 
 
 def check_image_header(
@@ -42,8 +45,11 @@ def check_image_header(
             code="image_format",
             location=location or None,
         ) from None
-    except Exception:
+    except MemoryError:
+        raise
+    except Exception as error:
         # parsers of headers raise nearly anything on hostile bytes, in words that are not for the caller
+        logger.info("the header of an image of %d bytes cannot be read: %.200r", len(data), error)
         raise InvalidInput(
             "the image cannot be decoded: its data is damaged or cut short",
             code="image_data",

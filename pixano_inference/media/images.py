@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pixano_inference.errors import InvalidInput, TooLarge
+
+logger = logging.getLogger(__name__)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """Image formats that are accepted, as Pillow names them."""
@@ -79,8 +82,9 @@ def decode_scaled(
         raise InvalidInput(
             f"the image cannot be decoded: its format is none of {', '.join(FORMATS)}", code="image_format"
         ) from None
-    except Exception:
+    except Exception as error:
         # decoders raise nearly anything on hostile bytes, in words that are not for the caller
+        logger.info("an image of %d bytes cannot be decoded: %.200r", len(data), error)
         raise InvalidInput("the image cannot be decoded: its data is damaged or cut short", code="image_data") from None
 
 

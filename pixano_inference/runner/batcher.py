@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections import Counter
@@ -219,7 +220,11 @@ class Batcher:
             for work in batch:
                 if work.on_begin is not None:
                     await work.on_begin()
-            results = await asyncio.get_running_loop().run_in_executor(self._thread, self._in_thread, batch)
+            # what is logged in the thread has the request's id, where it is one request's
+            context = batch[0].context if len(batch) == 1 else contextvars.copy_context()
+            results = await asyncio.get_running_loop().run_in_executor(
+                self._thread, context.run, self._in_thread, batch
+            )
         finally:
             self.running, self.running_since = [], None
         if len(results) != len(batch):
@@ -245,4 +250,6 @@ class Batcher:
             return [error] * len(batch)
         except BaseException as error:
             # a model that calls sys.exit() is no reason to stop serving
-            return [RuntimeError(f"the model raised {type(error).__name__}")] * len(batch)
+            failure = RuntimeError(f"the model raised {type(error).__name__}")
+            failure.__cause__ = error
+            return [failure] * len(batch)

@@ -72,7 +72,9 @@ def run_batch(model: InferenceModel[Any, Any], batch: Sequence[Work]) -> list[An
     except Exception as error:
         if len(batch) == 1:
             return [error]
-        logger.warning("a batch of %d failed on model %s; trying each alone", len(batch), model.model_name)
+        logger.warning(
+            "a batch of %d failed on model %s; trying each alone", len(batch), model.model_name, exc_info=error
+        )
     results: list[Any] = []
     for work in batch:
         try:
@@ -80,7 +82,7 @@ def run_batch(model: InferenceModel[Any, Any], batch: Sequence[Work]) -> list[An
             results.extend(
                 alone if len(alone) == 1 else [ModelFailed(f"the model answered {len(alone)} results for 1 request")]
             )
-        except Exception as error:
+        except Exception as error:  # its request's own: logged, and answered, where the request is
             results.append(error)
     return results
 

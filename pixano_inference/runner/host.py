@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -31,6 +32,7 @@ from .work import Work
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 State = Literal["starting", "ready", "failed", "draining"]
 
 
@@ -213,18 +215,17 @@ class ModelHost:
         """
         model = self._ready_model()
         self.in_flight += 1
-        loop = asyncio.get_running_loop()
         try:
             work = self._work(model, plain, timeout_s, arrival.caller)
             work.on_begin = on_begin
             if isinstance(model, PipelinedModel):
                 with step_span("preprocess"):
-                    work.prepared = await loop.run_in_executor(self._side, model.preprocess, work.input)
+                    work.prepared = await self._beside(model.preprocess, work.input)
             arrival.end()
             raw = await self._batcher.submit(work)
             self._record_steps(work, work.model_seconds)
             with step_span("postprocess"):
-                data = await loop.run_in_executor(self._side, self._finish, model, raw)
+                data = await self._beside(self._finish, model, raw)
         except (PixanoError, asyncio.CancelledError):
             raise
         except Exception as error:
@@ -239,6 +240,11 @@ class ModelHost:
             "model_seconds": work.model_seconds,
             "batch_size": work.batch_size,
         }
+
+    async def _beside(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run something in a thread beside the model's, with the request's id for its log lines."""
+        run = contextvars.copy_context().run
+        return await asyncio.get_running_loop().run_in_executor(self._side, run, function, *arguments)
 
     def _record_steps(self, work: Work, model_seconds: float) -> None:
         record_step("queue", work.queued_at, work.queue_seconds)

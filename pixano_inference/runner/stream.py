@@ -59,7 +59,7 @@ async def stream_in_thread(
 
     work.queue_seconds = time.monotonic() - work.queued_at
     yield STARTED  # the reader has told it by the time that it asks for more: not even a crash comes before
-    future = loop.run_in_executor(thread, run)
+    future = loop.run_in_executor(thread, work.context.run, run)
     future.add_done_callback(lambda _: pieces.put_nowait(_END))
     try:
         while True:

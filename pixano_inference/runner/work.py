@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,7 @@ class Work:
         result: Gets the answer or the error.
         caller: Opaque id of who sent it; the queue is fair between these.
         on_begin: Awaited right before the model takes the request up, for whoever must know that it was begun.
+        context: Of the request: its id for log lines, its span.
         alone: Whether it shares no batch but uses the model's thread by itself for its turn (a stream).
         prepared: What ``preprocess`` made of the input, for a pipelined model.
         canceled: Set when nobody waits for the answer any more; the model looks at it between its steps.
@@ -37,6 +39,7 @@ class Work:
     result: asyncio.Future[Any]
     caller: str = ""
     on_begin: Callable[[], Awaitable[None]] | None = None
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
     alone: bool = False
     prepared: Any = None
     canceled: threading.Event = field(default_factory=threading.Event)

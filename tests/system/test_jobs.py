@@ -117,9 +117,11 @@ def test_what_the_model_refuses_or_breaks_on_is_a_failed_job(paced: PacedServer)
     refused = until(paced.http, submit(paced.http, 3, [22]), "failed")
     assert refused["detail"] == "object 22 cannot be followed"
     assert refused["metadata"]["error_status"] == 422
-    broken = until(paced.http, submit(paced.http, 5, [13]), "failed")
+    job = submit(paced.http, 5, [13])
+    broken = until(paced.http, job, "failed")
     assert broken["metadata"]["error_status"] == 500
     assert "secret" not in json.dumps(broken)
+    assert f"[tracker] [{job['job_id']}] model tracker failed" in paced.server.text()
     assert broken["data"] is None
 
 

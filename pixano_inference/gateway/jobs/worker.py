@@ -15,6 +15,7 @@ from pixano_inference.errors import ModelFailed, Overloaded, PixanoError, TimedO
 from pixano_inference.gateway import metrics
 from pixano_inference.gateway.replica import RUNNER_LOST
 from pixano_inference.gateway.runner_pool import RunnerPool
+from pixano_inference.protocol.request_id import accept_or_make
 
 from .job import MAX_ATTEMPTS, Ending, Job, JobStatus
 from .masks import pack_frames
@@ -131,7 +132,8 @@ class JobWorker:
                     await self.stop(job_id)
 
     async def _hold(self, job: Job) -> None:
-        """Work on a job while its lease can be renewed."""
+        """Work on a job while its lease can be renewed; its id is that of all its log lines, the runner's too."""
+        accept_or_make(job.job_id)
         work = asyncio.create_task(self._work(job))
         done: set[asyncio.Task[None]] = set()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from PIL import Image
 
 from pixano_inference.errors import InvalidInput
 from pixano_inference.media.images import FORMATS, decode_scaled
+
+logger = logging.getLogger(__name__)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -89,7 +92,11 @@ def image_size(data: bytes | memoryview) -> ImageSize:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             width, height = Image.open(io.BytesIO(data), formats=FORMATS).size
-    except Exception:
+    except MemoryError:
+        raise
+    except Exception as error:
+        # parsers of headers raise nearly anything on hostile bytes, in words that are not for the caller
+        logger.info("the header of an image of %d bytes cannot be read: %.200r", len(data), error)
         raise InvalidInput(
             f"the image cannot be decoded: its format is none of {', '.join(FORMATS)}", code="image_format"
         ) from None
