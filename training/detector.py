@@ -258,7 +258,7 @@ def train(minutes: float, scenes: int, batch_size: int, peak: float, out: Path, 
             loss, parts = detection_loss(model, naming, batch, asker.ask(rng), naming_weight)
         model.zero_grad(set_to_none=True)
         naming.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # of torch
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()

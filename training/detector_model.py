@@ -124,7 +124,7 @@ def _rotation(dx: int, dy: int) -> Tensor:
         for frequency in FREQUENCIES.tolist():
             c, s = math.cos(shift * frequency), math.sin(shift * frequency)
             blocks.append(torch.tensor([[c, -s], [s, c]]))
-    rotation: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+    rotation: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]  # of torch
     return rotation
 
 

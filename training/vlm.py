@@ -22,7 +22,7 @@ import random
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F  # noqa: N812  # the name that everybody knows it by
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F  # noqa: N812  # the name that everybody knows it by
 from transformers import LlavaForConditionalGeneration
 
 from training.vlm_model import GRID, PATCH, SIDE, WIDTH

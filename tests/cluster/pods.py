@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import random
 import threading
 import time
@@ -155,7 +156,7 @@ class Cluster:
     def wait_until_ready(self, *pods: Pod) -> None:
         """Return when these pods are ready."""
         for pod in pods:
-            wait_for(lambda pod=pod: pod.passes, pod.container)  # type: ignore[misc]
+            wait_for(functools.partial(getattr, pod, "passes"), pod.container)
 
     def delete(self, name: str, *pods: Pod) -> concurrent.futures.Future[None]:
         """Delete pods as the API server does: they leave the Service, and end after their preStop hook.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def model_set() -> ModelSet:
 @pytest.fixture(scope="session")
 def rendering(model_set: ModelSet) -> Callable[..., Rendered]:
     @functools.cache
-    def make(**options: object) -> Rendered:
-        return render(model_set, CONFIG_TEXT, RenderOptions(**{"image": IMAGE, **options}))  # type: ignore[arg-type]
+    def make(**options: Any) -> Rendered:
+        return render(model_set, CONFIG_TEXT, RenderOptions(**{"image": IMAGE, **options}))
 
     return make

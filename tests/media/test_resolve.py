@@ -7,6 +7,7 @@ import hashlib
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,8 +26,8 @@ from .conftest import Names, RawServer, png
 BODY_IMAGE = ("body", "image")
 
 
-def resolver(**settings: object) -> MediaResolver:
-    return MediaResolver(ServerSettings(**settings), Names(images_test=["127.0.0.1"]))  # type: ignore[arg-type]
+def resolver(**settings: Any) -> MediaResolver:
+    return MediaResolver(ServerSettings(**settings), Names(images_test=["127.0.0.1"]))
 
 
 def data_uri(data: bytes) -> str:

@@ -134,7 +134,8 @@ def test_channels_in_the_wrong_order_would_be_noticed(
     def expected(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
             pixels = normalize(torch.tensor(image)[None])
-            return model.get_image_embeddings(pixels)[-1][0].numpy()  # type: ignore[no-any-return]
+            embedding: npt.NDArray[np.float32] = model.get_image_embeddings(pixels)[-1][0].numpy()
+            return embedding
 
     image = questions[0].image
     answer = client.segmentation(segmentation_request("sam2-image", image, return_image_embedding=True)).data

@@ -30,7 +30,8 @@ def test_the_curl_command_answers_a_mask(demo_server: Server) -> None:
     )
     answer = json.loads(done.stdout)
     assert answer["status"] == "SUCCESS"
-    x, y = json.loads(re.search(r'"points": (\[.*?\]),', command).group(1))[0][0]  # type: ignore[union-attr]
+    (points,) = re.findall(r'"points": (\[.*?\]),', command)
+    x, y = json.loads(points)[0][0]
     best = int(np.argmax(answer["data"]["scores"]["values"]))
     assert CompressedRLE(**answer["data"]["masks"][0][best]).to_mask()[y, x] == 1
 

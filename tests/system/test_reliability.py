@@ -1,20 +1,15 @@
-"""Faults, one after another, at a server that must stay up, stay honest, and keep its callers apart.
+"""Faults, one after another, at a server that must stay up and keep its callers apart.
 
 The figures in docs/reliability.md are the ones that these tests print (``pytest -s``).
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
-import io
-import json
 import random
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,39 +17,19 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from PIL import Image
 
 from pixano_inference.schemas import CompressedRLE
-from tests.attacks import bomb
 from tests.servers import MODEL_SETS, Server
 
+from .fragile import ALICE, ENVIRONMENT, data_uri, log_entries, png, wait_until
+
 pytestmark = pytest.mark.system
-
-ALICE, BOB = {"X-API-Key": "key of alice"}, {"Authorization": "Bearer key of bob"}
-BACK_WITHIN_S = 30
-"""Longest wait for a replaced runner; on an idle machine it takes three or four seconds."""
-
-
-def png(width: int = 32, height: int = 24, shade: int = 0) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height), (shade % 256, 90, 90)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def data_uri(data: bytes | None = None) -> str:
-    return "data:image/png;base64," + base64.b64encode(data or png()).decode()
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    environment = {
-        "PIXANO_API_KEYS": "key of alice,key of bob",
-        "PIXANO_HANG_GRACE_S": "0.5",
-        "PIXANO_LOG_FORMAT": "json",
-        "PIXANO_MAX_BODY_MB": "4",
-    }
     log: Path = tmp_path_factory.mktemp("fragile") / "log"
-    with Server(MODEL_SETS / "fragile.py", log, environment=environment) as server:
+    with Server(MODEL_SETS / "fragile.py", log, environment=ENVIRONMENT) as server:
         yield server
 
 
@@ -68,15 +43,6 @@ def http(server: Server) -> Iterator[httpx.Client]:
 def whole_again(http: httpx.Client) -> None:
     """Begin each test with all models up."""
     wait_until(lambda: http.get("/ready").status_code == 200)
-
-
-def wait_until(condition: Callable[[], bool], within_s: float = BACK_WITHIN_S) -> float:
-    """Wait for ``condition`` and return how long it took, in seconds."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < within_s, f"not within {within_s} s"
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 def odd(http: httpx.Client, what: str) -> httpx.Response:
@@ -94,100 +60,6 @@ def model_states(http: httpx.Client) -> dict[str, str]:
     return {model["name"]: model["state"] for model in http.get("/ready").json()["models"]}
 
 
-def test_only_callers_with_a_key_are_answered(server: Server) -> None:
-    with httpx.Client(base_url=server.url, timeout=20) as anonymous:
-        for path in ("/", "/health", "/ready"):
-            assert anonymous.get(path).status_code == 200
-        for method, path in [
-            ("GET", "/app/settings/"),
-            ("GET", "/app/models/"),
-            ("POST", "/inference/segmentation/"),
-            ("POST", "/inference/segmentation/binary"),
-            ("POST", "/inference/tracking/binary"),
-            ("GET", "/no/such/path"),
-        ]:
-            response = anonymous.request(method, path)
-            assert response.status_code == 401, path
-            assert response.headers["www-authenticate"] == "Bearer"
-            assert "detail" in response.json()
-            unknown = {b"X-API-Key": "clé".encode()}
-            assert anonymous.request(method, path, headers=unknown).status_code == 401
-        assert anonymous.get("/app/models/", headers=BOB).status_code == 200
-
-
-def test_an_image_of_one_key_cannot_be_named_by_another(server: Server, http: httpx.Client) -> None:
-    secret = png(40, 30, 77)
-    body = {"model": "disk", "image": data_uri(secret), "points": [[[5, 5]]]}
-    assert http.post("/inference/segmentation/", json=body).status_code == 200
-    named = {**body, "image": "sha256:" + hashlib.sha256(secret).hexdigest()}
-    assert http.post("/inference/segmentation/", json=named).status_code == 200
-    refused = httpx.post(f"{server.url}/inference/segmentation/", json=named, headers=BOB, timeout=20)
-    assert refused.status_code == 404
-    assert refused.json()["code"] == "send_image"
-
-
-def test_every_port_is_local(server: Server) -> None:
-    processes = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
-    listening = {
-        connection.laddr.ip
-        for process in processes
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
-    assert listening == {"127.0.0.1"}
-
-
-def test_an_image_bomb_costs_nothing(server: Server, http: httpx.Client) -> None:
-    data = bomb()
-    assert len(data) < 60_000
-    before = psutil.Process(server.gateway_pid()).memory_info().rss
-    as_json = http.post("/inference/segmentation/", json={"model": "disk", "image": data_uri(data)})
-    upload = {"metadata": b'{"model": "disk"}', "image": data}
-    as_part = http.post("/inference/segmentation/binary", files=upload)
-    assert as_json.status_code == as_part.status_code == 413
-    assert "20000 × 20000" in as_json.text
-    assert psutil.Process(server.gateway_pid()).memory_info().rss - before < 10 * 2**20
-
-
-def test_a_body_over_the_limit_is_refused_with_flat_memory(server: Server, http: httpx.Client) -> None:
-    process = psutil.Process(server.gateway_pid())
-    before = process.memory_info().rss
-    highest = before
-
-    def endless(megabytes: int) -> Iterator[bytes]:
-        nonlocal highest
-        for _ in range(megabytes):
-            highest = max(highest, process.memory_info().rss)
-            yield b" " * 2**20
-
-    # chunked: no length is declared; small enough to be read to its end, which keeps the connection
-    response = http.post("/inference/segmentation/", content=endless(12), headers={"Content-Type": "application/json"})
-    assert response.status_code == 413
-    assert "4194304 bytes" in response.text
-    assert http.get("/health").status_code == 200
-    # a terabyte is announced, and refused before a byte of it is sent
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
-        connection.sendall(
-            b"POST /inference/segmentation/ HTTP/1.1\r\nHost: x\r\nX-API-Key: key of alice\r\n"
-            b"Content-Type: application/json\r\nContent-Length: 1000000000000\r\n\r\n"
-        )
-        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
-    assert highest - before < 24 * 2**20
-
-
-def test_the_server_cannot_be_sent_to_itself(server: Server, http: httpx.Client) -> None:
-    for url in (
-        f"{server.url}/health",
-        f"http://localhost:{server.port}/health",
-        "file:///etc/hostname",
-        "/etc/hostname",
-    ):
-        response = http.post("/inference/segmentation/", json={"model": "disk", "image": url})
-        assert response.status_code == 422, url
-        assert response.json()["detail"][0]["loc"] == ["body", "image"]
-        assert "127.0.0.1" not in response.text
-
-
 @pytest.mark.parametrize("what", ["raise", "none", "wrong type", "invalid", "memory", "sys.exit", "interrupt"])
 def test_a_model_that_fails_costs_one_answer(server: Server, http: httpx.Client, what: str) -> None:
     response = http.post(
@@ -196,9 +68,12 @@ def test_a_model_that_fails_costs_one_answer(server: Server, http: httpx.Client,
         headers={"X-Request-ID": f"fails-{what.replace(' ', '-')}"},
     )
     assert response.status_code == 500
-    assert f"fails-{what.replace(' ', '-')}" in response.json()["detail"]
+    request_id = f"fails-{what.replace(' ', '-')}"
+    assert request_id in response.json()["detail"]
     for secret in ("secret", "/some/path", "Traceback", "Error", ".py"):
         assert secret not in response.text
+    logged = [entry for entry in log_entries(server, request_id) if entry["process"] == "odd"]
+    assert [entry["level"] for entry in logged] == ["ERROR"]
     assert odd(http, "nothing").status_code == 200
 
 
@@ -208,14 +83,24 @@ def test_the_words_of_a_failure_are_in_the_log_under_the_id_that_the_caller_sent
     body = {"model": "odd", "image": data_uri(), "classes": "raise"}
     response = http.post("/inference/detection/", json=body, headers={"X-Request-ID": "looked-for"})
     assert response.headers["x-request-id"] == "looked-for"
-    (line,) = [line for line in server.text().splitlines() if "looked-for" in line and '"process":"odd"' in line]
-    entry = json.loads(line)
+    (entry,) = [entry for entry in log_entries(server, "looked-for") if entry["process"] == "odd"]
     assert entry["level"] == "ERROR"
     assert "secret words at /some/path" in entry["exception"]
     for odd_id in ("", "x" * 200, "two words", "new\tline", "é"):
         made = http.get("/health", headers={b"X-Request-ID": odd_id.encode()}).headers["x-request-id"]
         assert made != odd_id
         assert len(made) == 32
+
+
+def test_what_a_decoder_says_is_in_the_log_and_nowhere_else(server: Server, http: httpx.Client) -> None:
+    body = {"model": "disk", "image": data_uri(png()[:-40]), "points": [[[5, 5]]]}
+    response = http.post("/inference/segmentation/", json=body, headers={"X-Request-ID": "cut-short"})
+    assert response.status_code == 422
+    assert "damaged or cut short" in response.text
+    (entry,) = [entry for entry in log_entries(server, "cut-short") if entry["process"] == "disk"]
+    reason = entry["message"].partition("cannot be decoded: ")[2]
+    assert reason
+    assert reason not in response.text
 
 
 @pytest.mark.parametrize("what", ["exit", "segfault"])

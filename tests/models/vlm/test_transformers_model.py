@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +158,8 @@ def test_a_canceled_request_stops_within_one_token(load: Load, streamed: bool) -
 def test_a_closed_stream_stops_the_model(load: Load) -> None:
     stream = load("llava").predict_stream(asked(tokens=200))
     next(stream)
-    stream.close()  # type: ignore[attr-defined]
+    assert isinstance(stream, Generator)
+    stream.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "vlm-stream"]
 
 
