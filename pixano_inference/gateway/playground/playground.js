@@ -12,7 +12,15 @@ const HELP = {
   tracking: "Click an object on a frame, then follow it.",
   vlm: "Ask about the image.",
 };
-const PROMPTS = { detection: "red circle, blue square, green triangle", vlm: "What color is the circle?" };
+
+// What to ask about an example.
+const PROMPTS = {
+  detection: (things) => [...new Set(things.map(({ color, shape }) => `${color} ${shape}`))].join(", "),
+  vlm: (things) => {
+    const shapes = things.map(({ shape }) => shape);
+    return `What color is the ${shapes.find((shape) => shapes.indexOf(shape) === shapes.lastIndexOf(shape)) ?? shapes[0]}?`;
+  },
+};
 
 let models = {}, frames = [], current = 0, points = [], labels = [], box = null, masks = new Map(), boxes = [], turn = 0;
 
@@ -163,7 +171,11 @@ canvas.addEventListener("pointerup", (event) => {
 });
 
 $("clear").onclick = clear;
-$("example").onclick = () => show(example(capability() === "vlm" ? 192 : 256, capability() === "tracking" ? 16 : 1));
+$("example").onclick = () => {
+  const { images, things } = example(capability() === "vlm" ? 192 : 256, capability() === "tracking" ? 16 : 1);
+  $("text").value = PROMPTS[capability()]?.(things) ?? "";
+  show(images);
+};
 $("follow").onclick = follow;
 $("frame").oninput = () => { current = Number($("frame").value); render(); };
 $("ask").onsubmit = (event) => {
@@ -185,7 +197,6 @@ $("model").onchange = () => {
   $("help").textContent = HELP[what];
   $("ask").hidden = !["detection", "vlm"].includes(what);
   $("threshold-row").hidden = what !== "detection";
-  $("text").value = PROMPTS[what] ?? "";
   $("follow").hidden = what !== "tracking";
   $("example").click();
 };

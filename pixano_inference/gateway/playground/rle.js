@@ -16,20 +16,25 @@ function runs(counts) {
   return lengths;
 }
 
-// Returns an ImageData of the mask's size, painted with [red, green, blue] where the mask is set.
-export function paint(mask, [red, green, blue], alpha = 120) {
+// Returns an ImageData of the mask's size: [red, green, blue] where the mask is set, dense along its border, so that it can
+// be told from any color below it.
+export function paint(mask, color, alpha = 110, border = 255) {
   const [height, width] = mask.size;
-  const image = new ImageData(width, height);
-  let position = 0, set = false;
+  const inside = new Uint8Array(height * width);
+  let position = 0, set = 0;
   for (const length of runs(mask.counts)) {
-    if (set) {
-      for (let p = position; p < position + length; p++) {
-        const at = 4 * ((p % height) * width + Math.floor(p / height)); // runs go down the columns
-        image.data.set([red, green, blue, alpha], at);
-      }
-    }
+    inside.fill(set, position, position + length);
     position += length;
-    set = !set;
+    set = 1 - set;
+  }
+  const image = new ImageData(width, height);
+  for (let x = 0; x < width; x++) {
+    for (let y = 0; y < height; y++) {
+      const at = x * height + y; // runs go down the columns
+      if (!inside[at]) continue;
+      const within = y > 0 && y < height - 1 && inside[at - 1] && inside[at + 1] && inside[at - height] && inside[at + height];
+      image.data.set([...color, within ? alpha : border], 4 * (y * width + x));
+    }
   }
   return image;
 }

@@ -44,10 +44,11 @@ function draw(size, placed) {
   return canvas;
 }
 
-// One image, or a clip of `frames` images in which the shapes drift.
+// One image, or a clip of `frames` images in which the shapes drift; and the color and shape of each thing in it.
 export function example(size, frames = 1) {
   const placed = things(size, 4);
   const drift = placed.map(() => [(Math.random() - 0.5) * size * 0.02, (Math.random() - 0.5) * size * 0.02]);
-  return Array.from({ length: frames }, (_, t) =>
+  const images = Array.from({ length: frames }, (_, t) =>
     draw(size, placed.map((thing, i) => ({ ...thing, x: thing.x + drift[i][0] * t, y: thing.y + drift[i][1] * t }))));
+  return { images, things: placed.map(({ color, shape }) => ({ color, shape })) };
 }
