@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,9 +35,7 @@ def engine() -> Iterator[Engine]:
     if lacks:
         pytest.skip(f"containers are neither built nor run here, for want of: {', '.join(lacks)}")
     kept = os.environ.get("PIXANO_CONTAINER_STORE")
-    # /tmp may be in memory
-    folder = Path(kept) if kept else Path(tempfile.mkdtemp(prefix="pixano-", dir="/var/tmp"))
-    engine = Engine(folder)
+    engine = Engine(Path(kept)) if kept else Engine.temporary()
     try:
         lacks = unreachable(engine)
         if lacks:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
+
+import psutil
 
 NAMESPACE = "namespace"
 """Name of the container whose network namespace the others share."""
+
+_PREFIX = "pixano-containers-"
 
 _COMMANDS = {
     "podman": "podman",
@@ -51,6 +57,8 @@ def missing() -> list[str]:
     lacks += sorted({f"package {package}" for command, package in _COMMANDS.items() if shutil.which(command) is None})
     if "overlay" not in Path("/proc/filesystems").read_text():
         lacks.append("kernel feature overlayfs")
+    if not any((Path(folder) / "netavark").exists() for folder in ("/usr/lib/podman", "/usr/libexec/podman")):
+        lacks.append("package netavark")
     version_1, version_2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup/cgroup.controllers")
     if not version_1.is_dir() and not (version_2.exists() and "memory" in version_2.read_text()):
         lacks.append("kernel feature memory cgroup")
@@ -100,12 +108,24 @@ class Engine:
         """
         return self.run(["podman", *arguments], timeout_s=timeout_s)
 
-    def run(self, command: list[str], *, timeout_s: float, **environment: str) -> str:
+    def run(self, command: list[str], *, timeout_s: float, tries: int = 1, **environment: str) -> str:
         """Run a command that uses podman, and return what it prints.
+
+        Args:
+            command: The command.
+            timeout_s: Longest time for it.
+            tries: How often to try: what downloads packages may fail once. Builds go on from their last layer.
+            **environment: Variables on top of those that lead podman to this storage.
 
         Raises:
             EngineError: It failed, or took longer.
         """
+        for _ in range(tries - 1):
+            with contextlib.suppress(EngineError):
+                return self._run(command, timeout_s, environment)
+        return self._run(command, timeout_s, environment)
+
+    def _run(self, command: list[str], timeout_s: float, environment: dict[str, str]) -> str:
         given = {**self.environment, **environment}
         try:
             done = subprocess.run(
@@ -140,6 +160,17 @@ class Engine:
         for group in (sharing, [NAMESPACE] if NAMESPACE in names else []):
             if group:
                 self.podman("rm", "--force", "--time", "0", *group)
+
+    @classmethod
+    def temporary(cls) -> Engine:
+        """Return an engine in a new folder, after removing what processes left that were killed before they could."""
+        parent = Path("/var/tmp")  # on a disk, which /tmp may not be
+        for owner in parent.glob(f"{_PREFIX}*/owner"):
+            if not psutil.pid_exists(int(owner.read_text())):
+                cls(owner.parent).destroy()
+        engine = cls(Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent)))
+        (engine.folder / "owner").write_text(str(os.getpid()))
+        return engine
 
     def destroy(self) -> None:
         """Remove containers, mounts and the folder."""

@@ -48,7 +48,7 @@ def build(engine: Engine, variant: str, say: Say) -> str:
     index = PackageIndex.of_this_host()
     if not engine.has_image(BASE):
         began = time.monotonic()
-        engine.run([str(ROOT / "scripts" / "make_base_image"), BASE], timeout_s=600)
+        engine.run([str(ROOT / "scripts" / "make_base_image"), BASE], timeout_s=600, tries=2)
         say(f"base image made in {time.monotonic() - began:.0f} s")
     name = f"{IMAGE}-{variant}"
     began = time.monotonic()
@@ -56,6 +56,7 @@ def build(engine: Engine, variant: str, say: Say) -> str:
     engine.run(
         command,
         timeout_s=900,
+        tries=2,
         PATH=f"{Path(sys.executable).parent}:{engine.environment['PATH']}",
         BENTOML_HOME=str(engine.folder / "bentos"),
         PIXANO_CONTAINER_BACKEND="podman",

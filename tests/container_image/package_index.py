@@ -41,7 +41,10 @@ class PackageIndex:
     def answers(self, package: str, folder: Path) -> bool:
         """Whether a small package can be downloaded into a folder."""
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), package]
-        return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+        try:
+            return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
 
     def volumes(self, folder: Path) -> list[str]:
         """Write configuration files for pip and uv into ``folder``, and return the mounts that a build needs.
