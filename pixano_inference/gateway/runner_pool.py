@@ -22,6 +22,7 @@ from .replica import BodyMaker, NotBegun, Replica
 logger = logging.getLogger(__name__)
 
 _RESOLVE_S = 1.0
+_NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
 
 class RunnerPool:
@@ -69,16 +70,19 @@ class RunnerPool:
         loop = asyncio.get_running_loop()
         while True:
             found = set(self._fixed)
+            failed = False
             for name in self._names:
                 parsed = urlparse(name)
                 try:
                     infos = await loop.getaddrinfo(parsed.hostname, parsed.port, type=socket.SOCK_STREAM)
-                except socket.gaierror:
-                    continue  # no address: scaled to zero, or not started yet
+                except socket.gaierror as error:
+                    # no such name: scaled to zero, or not started yet; all else says nothing about the replicas
+                    failed |= error.errno not in _NO_SUCH_NAME
+                    continue
                 for *_, address in infos:
                     host = f"[{address[0]}]" if ":" in str(address[0]) else str(address[0])
                     found.add(f"{parsed.scheme}://{host}:{parsed.port}")
-            self._update(found)
+            self._update(found | self.replicas.keys() if failed else found)
             await asyncio.sleep(_RESOLVE_S)
 
     def _update(self, addresses: set[str]) -> None:

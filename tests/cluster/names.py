@@ -23,12 +23,17 @@ class Names:
 
     Args:
         address: Where to listen.
+
+    Attributes:
+        broken: Whether it answers that it failed (SERVFAIL), whatever it is asked.
+        questions: How often it was asked.
     """
 
     def __init__(self, address: str) -> None:
         self._pods: dict[str, list[str]] = {}
         self._lock = threading.Lock()
         self.broken = False
+        self.questions = 0
         self._server = DNSServer(self, address=address, port=53, logger=DNSLogger(logf=lambda _: None))
 
     def start(self) -> None:
@@ -48,6 +53,7 @@ class Names:
     def resolve(self, request: DNSRecord, handler: Any) -> DNSRecord:
         """Answer one question; dnslib calls it."""
         reply = request.reply()
+        self.questions += 1
         service, _, domain = str(request.q.qname).rstrip(".").partition(".")
         with self._lock:
             addresses = self._pods.get(service, []) if domain == DOMAIN else []

@@ -59,6 +59,29 @@ def test_a_killed_replica_costs_what_its_model_had_begun_and_comes_back(cluster:
         assert answer.at - at < 2
 
 
+def test_a_name_service_that_fails_costs_nothing(cluster: Cluster, gateway: Pod) -> None:
+    cluster.scale(RUNNER, 2)
+    until(lambda: replicas_up(gateway, "clicks") == 2)
+    with Load(lambda: [gateway.container.url], callers=1) as load:
+        cluster.names.broken = True
+        try:
+            asked = cluster.names.questions
+            until(lambda: cluster.names.questions > asked + 4)
+            lost = cluster.pods[RUNNER][0]
+            before = len(load.failed)
+            cluster.kill(lost)
+            until(lambda: replicas_up(gateway, "clicks") == 1)
+            cluster.restart(RUNNER, lost)
+            back = until(lambda: replicas_up(gateway, "clicks") == 2)
+        finally:
+            cluster.names.broken = False
+    print(
+        f"\nthe name service fails: {before} requests failed; a replica that died meanwhile was back after {back:.1f} s"
+    )
+    assert before == 0
+    assert len(load.failed) <= 1
+
+
 def test_jobs_of_a_killed_replica_are_run_again_by_another(cluster: Cluster, gateway: Pod) -> None:
     cluster.scale("runner-tracker", 2)
     until(lambda: replicas_up(gateway, "tracker") == 2)
