@@ -180,11 +180,20 @@ class Batcher:
         while True:
             batch = await self._next_batch()
             if batch and batch[0].alone:
-                if not batch[0].result.done():
-                    batch[0].result.set_result(None)
-                await batch[0].turn_over.wait()
+                await self._give_turn(batch[0])
             elif batch:
                 await self._run(batch)
+
+    async def _give_turn(self, work: Work) -> None:
+        self.running, self.running_since = [work], time.monotonic()
+        try:
+            if not work.result.done():
+                work.result.set_result(None)
+            await work.turn_over.wait()
+            # a model that does not stop still has the thread, and who looks for hangs must see it
+            await asyncio.get_running_loop().run_in_executor(self._thread, _nothing)
+        finally:
+            self.running, self.running_since = [], None
 
     async def _next_batch(self) -> list[Work]:
         while not self._queue:
@@ -253,3 +262,7 @@ class Batcher:
             failure = RuntimeError(f"the model raised {type(error).__name__}")
             failure.__cause__ = error
             return [failure] * len(batch)
+
+
+def _nothing() -> None:
+    """Run in the model's thread to learn that it is free."""

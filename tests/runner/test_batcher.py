@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from pixano_inference.errors import Canceled, ModelFailed, Overloaded, TimedOut
 from pixano_inference.models import check_canceled
+from pixano_inference.runner.stream import stream_in_thread
 from pixano_inference.runner.work import Work
 
 from .conftest import MakeBatcher, echo, work
@@ -164,6 +165,33 @@ async def test_a_running_model_learns_that_all_callers_of_its_batch_are_gone(ser
         assert await asyncio.to_thread(begun.wait, 5)
         task.cancel()
         assert await asyncio.to_thread(stopped.wait, 5)
+
+
+async def test_a_stream_that_does_not_stop_is_seen_to_run_until_it_leaves_the_thread(serving: MakeBatcher) -> None:
+    go_on = threading.Event()
+
+    def generate(input: Any) -> Iterator[int]:
+        assert go_on.wait(5)
+        yield 1
+
+    async with serving() as batcher:
+        hung = work("a", timeout_s=0.05)
+
+        async def stream() -> None:
+            async with batcher.turn(hung):
+                async for _ in stream_in_thread(generate, hung, batcher.thread):
+                    pass
+
+        with pytest.raises(TimedOut):
+            await stream()
+        other = asyncio.create_task(batcher.submit(work("b")))
+        await asyncio.sleep(0.02)
+        # what the search for hangs looks at
+        assert batcher.running == [hung]
+        assert hung.abandoned
+        go_on.set()
+        assert await other == "b"
+        assert batcher.running == []
 
 
 async def test_one_caller_that_stays_keeps_its_batch_running(serving: MakeBatcher) -> None:
