@@ -27,20 +27,24 @@ IN_FLIGHT = Gauge(
 )
 QUEUE_SECONDS = Histogram(
     "pixano_queue_seconds",
-    "Time that a request waited in its runner's queue",
+    "Time that a request waited in its runner's queue; tracking jobs do not count",
     ["model"],
     buckets=_SECONDS,
     registry=REGISTRY,
 )
 MODEL_SECONDS = Histogram(
     "pixano_model_seconds",
-    "Time that the model worked on a request's batch",
+    "Time that the model worked on a request's batch, or was held by a stream; tracking jobs do not count",
     ["model"],
     buckets=_SECONDS,
     registry=REGISTRY,
 )
 BATCH_SIZE = Histogram(
-    "pixano_batch_size", "Requests that shared a batch", ["model"], buckets=_SIZES, registry=REGISTRY
+    "pixano_batch_size",
+    "Requests that shared a batch; a stream has the model for itself",
+    ["model"],
+    buckets=_SIZES,
+    registry=REGISTRY,
 )
 CACHE_EVENTS = Gauge(
     "pixano_cache_events",

@@ -56,6 +56,7 @@ class RunnerPool:
         self._update(set(self._fixed))
         metrics.IN_FLIGHT.labels(self.model.name).set(0)
         metrics.RUNNER_UP.labels(self.model.name).set(0)
+        metrics.RUNNER_RESTARTS.labels(self.model.name)  # from 0, or an alert on its growth would miss the first
         if self._names:
             self._task = asyncio.create_task(self._keep_resolving(), name=f"resolve {self.model.name}")
 
@@ -187,6 +188,8 @@ class RunnerPool:
                 try:
                     async with contextlib.aclosing(replica.stream(plain, timeout_s, caller)) as messages:
                         async for message in messages:
+                            if message.get("done") and not callable(plain):  # of a job nobody waits for the end
+                                self._observe(message)
                             yield message
                     return
                 except NotBegun as not_begun:

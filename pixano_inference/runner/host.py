@@ -281,8 +281,15 @@ class ModelHost:
             async with self._batcher.turn(work):
                 async for piece in stream_in_thread(predict_stream, work, self._batcher.thread):
                     yield {"started": True} if piece is STARTED else {"piece": to_plain(piece)}
-            self._record_steps(work, time.monotonic() - work.queued_at - work.queue_seconds)
-            yield {"done": True, "metadata": self._metadata(), "queue_seconds": work.queue_seconds}
+            seconds = time.monotonic() - work.queued_at - work.queue_seconds
+            self._record_steps(work, seconds)
+            yield {
+                "done": True,
+                "metadata": self._metadata(),
+                "queue_seconds": work.queue_seconds,
+                "model_seconds": seconds,
+                "batch_size": 1,
+            }
         except (PixanoError, asyncio.CancelledError) as error:
             if isinstance(error, Canceled) and time.monotonic() >= work.deadline:
                 raise TimedOut("the model took longer than its time limit") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +26,7 @@ from pixano_inference.protocol.repeated_media import ReceivedMedia
 from pixano_inference.runner.app import RunnerApp
 from pixano_inference.runner.host import ModelHost
 from pixano_inference.schemas import Capability, ImageBytes, SegmentationInput
-from tests.runner.models import Answering, Patient
+from tests.runner.models import Answering, Patient, Streaming
 
 SECRET = "between gateway and runners"
 
@@ -141,6 +142,18 @@ async def test_an_answer_comes_back_with_the_times_of_its_way(started: Start) ->
         assert answer["data"]["scores"]["shape"] == [1, 1]
         assert answer["batch_size"] == 1
         assert answer["model_seconds"] >= 0 <= answer["queue_seconds"]
+
+
+async def test_a_stream_counts_in_the_metrics_of_queue_and_model(started: Start) -> None:
+    def counted() -> list[float]:
+        text = metrics.exposition().decode()
+        return [float(n) for n in re.findall(r'^pixano_(?:queue|model)_seconds_count\{model="test"\} (.+)', text, re.M)]
+
+    async with started(1, Streaming) as (pool, _):
+        before = counted() or [0.0, 0.0]
+        messages = [message async for message in pool.stream(plain(), digest(0), 5)]
+        assert [message.get("piece") for message in messages] == [None, "one", "two", None]
+        assert counted() == [count + 1 for count in before]
 
 
 async def test_clicks_on_one_image_go_to_one_replica_and_images_spread(started: Start) -> None:

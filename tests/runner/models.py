@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,15 @@ class Patient(Answering):
         finally:
             self.stopped.set()
         return answer()
+
+
+class Streaming(Answering):
+    """Answers in two pieces."""
+
+    def predict_stream(self, input: SegmentationInput) -> Iterator[str]:
+        """Yield them."""
+        yield "one"
+        yield "two"
 
 
 class InStages(PipelinedModel[SegmentationInput, SegmentationOutput], SegmentationModel):
