@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from pixano_inference import __version__
+from pixano_inference.protocol.answers import failure
+from pixano_inference.protocol.request_id import HEADER, accept_or_make
 
 from . import errors, openapi, routes_inference, routes_oip, routes_service, routes_stream
 from .compression import CompressionMiddleware
@@ -21,6 +25,19 @@ from .state import GatewayState
 
 PLAYGROUND = Path(__file__).parent / "playground"
 """A page to try the models in a browser."""
+
+
+class _CORSMiddleware(CORSMiddleware):
+    """Answers preflights itself; those answers, too, have an id, and tell a refusal as all others do."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Answer a browser that asks before it sends."""
+        response = super().preflight_response(request_headers)
+        if response.status_code >= 400:
+            text = bytes(response.body).decode()
+            response = failure(text, response.status_code, headers={"Vary": response.headers["Vary"]})
+        response.headers[HEADER] = accept_or_make(request_headers.get(HEADER))
+        return response
 
 
 def create_routes(state: GatewayState) -> FastAPI:
@@ -52,7 +69,7 @@ def create_app(state: GatewayState) -> ASGIApp:
     if not settings.cors_origins:
         return app
     # outermost, since a browser's preflight carries no API key
-    return CORSMiddleware(
+    return _CORSMiddleware(
         app,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "DELETE"],

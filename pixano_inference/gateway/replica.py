@@ -258,7 +258,9 @@ class Replica:
                     yield message
                     if message.get("done"):
                         return
-                raise Unavailable("the model's process ended while it worked on the request", code=RUNNER_LOST)
+                raise Unavailable(
+                    "the model's process ended while it worked on the request", retry_after_s=2, code=RUNNER_LOST
+                )
         except Unavailable as error:
             if begun or error.code != RUNNER_LOST:
                 raise

@@ -27,7 +27,7 @@ from pixano_inference.oip.metadata import (
 )
 from pixano_inference.oip.request import BINARY_TYPE
 from pixano_inference.oip.signatures import SIGNATURES
-from pixano_inference.protocol.answers import OIP_PREFIX, JSONResponse
+from pixano_inference.protocol.answers import OIP_PREFIX, JSONResponse, readiness_response
 from pixano_inference.protocol.disconnect import unless_disconnected
 from pixano_inference.schemas import CAPABILITIES, Schema
 
@@ -65,7 +65,7 @@ def make_router(state: GatewayState) -> APIRouter:
     async def oip_ready() -> Response:
         """Say whether every configured model answers."""
         ready = readiness(state).ready
-        return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
+        return readiness_response({"ready": ready}, ready=ready)
 
     async def of_model(model_name: str) -> RunnerPool:
         return state.named_pool(model_name)
@@ -95,7 +95,7 @@ def _add_model_routes(router: APIRouter, state: GatewayState, path: str, find: C
         told, reason = pool.state
         ready = told in ("ready", "idle")
         body = {"name": pool.model.name, "ready": ready, "reason": None if ready else reason}
-        return JSONResponse(body, status_code=200 if ready else 503)
+        return readiness_response(body, ready=ready)
 
     async def oip_infer(request: Request, pool: RunnerPool = the_model) -> Response:
         """Answer a request of tensors."""

@@ -8,11 +8,12 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from pixano_inference import __version__
-from pixano_inference.protocol.answers import JSONResponse
+from pixano_inference.protocol.answers import JSONResponse, readiness_response
 from pixano_inference.schemas import Health, ModelInfo, ModelState, Readiness, ServerMetadata, Settings
 
 from . import metrics
 from .gpus import local_gpu_count
+from .openapi import error_responses
 from .state import GatewayState
 
 APP_NAME = "Pixano Inference"
@@ -111,14 +112,14 @@ def make_router(state: GatewayState) -> APIRouter:
     async def ready() -> Response:
         """Say whether every configured model answers (200) or not (503), and why not."""
         summary = readiness(state)
-        return JSONResponse(summary.model_dump(mode="json"), status_code=200 if summary.ready else 503)
+        return readiness_response(summary.model_dump(mode="json"), ready=summary.ready)
 
-    @router.get("/app/settings/", response_model=Settings)
+    @router.get("/app/settings/", response_model=Settings, responses=error_responses(401))
     async def app_settings() -> Response:
         """Tell settings and resources."""
         return JSONResponse(settings(state).model_dump(mode="json"))
 
-    @router.get("/app/models/", response_model=list[ModelInfo])
+    @router.get("/app/models/", response_model=list[ModelInfo], responses=error_responses(401))
     async def app_models() -> Response:
         """List the deployed models."""
         return JSONResponse(

@@ -15,6 +15,8 @@ from .request_id import current_request_id
 
 _MAX_DETAILS = 20
 _MAX_TEXT = 500
+_RETRY_AFTER = "2"
+"""Seconds, where nobody knows better."""
 _PIECE = 65_536
 """Values encoded at a time: about two milliseconds, after which other threads may have the interpreter."""
 
@@ -57,9 +59,17 @@ def failure(
     return JSONResponse(body, status_code=status, headers=headers)
 
 
+def readiness_response(body: dict[str, Any], *, ready: bool) -> Response:
+    """Return what a probe is told: 200, or 503 and when to ask again."""
+    headers = {} if ready else {"Retry-After": _RETRY_AFTER}
+    return JSONResponse(body, status_code=200 if ready else 503, headers=headers)
+
+
 def error_response(error: PixanoError, path: str = "") -> Response:
-    """Return the answer for an error of a request to ``path``."""
-    headers = {"Retry-After": str(max(1, round(error.retry_after_s)))} if error.retry_after_s is not None else {}
+    """Return the answer for an error of a request to ``path``; every 429 and 503 says when to come back."""
+    headers = {"Retry-After": _RETRY_AFTER} if error.status in (429, 503) else {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     detail: Any = error.message
     if isinstance(error, ModelFailed) or (error.status == 500):
         detail = f"{error.message} (request {current_request_id()})"

@@ -26,7 +26,14 @@ from pixano_inference.oip.media import MediaReader
 from pixano_inference.oip.metadata import model_metadata, server_metadata
 from pixano_inference.oip.request import InferRequest
 from pixano_inference.oip.signatures import SIGNATURES
-from pixano_inference.protocol.answers import OIP_PREFIX, JSONResponse, error_response, failure, schema_errors
+from pixano_inference.protocol.answers import (
+    OIP_PREFIX,
+    JSONResponse,
+    error_response,
+    failure,
+    readiness_response,
+    schema_errors,
+)
 from pixano_inference.protocol.disconnect import unless_disconnected
 from pixano_inference.protocol.messages import to_plain
 from pixano_inference.protocol.request_id import HEADER as REQUEST_ID_HEADER
@@ -111,7 +118,7 @@ class OipRunnerApp:
         if action == "/ready":
             # the reason of a failure may hold paths, and anybody may ask here: the gateway's callers get it
             body = {"name": name, "ready": self._ready, "reason": None if self._ready else self._host.state}
-            return JSONResponse(body, status_code=200 if self._ready else 503)
+            return readiness_response(body, ready=self._ready)
         return JSONResponse(model_metadata(name, self._host.resolved.capability))
 
     @property
@@ -123,7 +130,7 @@ class OipRunnerApp:
             return JSONResponse(server_metadata(__version__))
         if health == "/health/live":
             return JSONResponse({"live": True})
-        return JSONResponse({"ready": self._ready}, status_code=200 if self._ready else 503)
+        return readiness_response({"ready": self._ready}, ready=self._ready)
 
     def _authenticate(self, request: Request) -> None:
         if self._secret is None:

@@ -31,6 +31,7 @@ async def test_a_named_origin_may_call_and_needs_no_key_to_ask() -> None:
     response = await preflight([ORIGIN], ORIGIN)
     assert response.status_code == 200
     assert response.headers["access-control-allow-origin"] == ORIGIN
+    assert response.headers["x-request-id"]
     assert "x-api-key" in response.headers["access-control-allow-headers"].lower()
     assert "access-control-allow-credentials" not in response.headers
 
@@ -39,4 +40,6 @@ async def test_a_named_origin_may_call_and_needs_no_key_to_ask() -> None:
 async def test_another_origin_may_not(origins: list[str]) -> None:
     response = await preflight(origins, "https://elsewhere.example")
     assert response.status_code in (400, 401)
+    assert "detail" in response.json()
+    assert response.headers["x-request-id"]
     assert "access-control-allow-origin" not in response.headers

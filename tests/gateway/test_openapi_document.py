@@ -9,6 +9,7 @@ import pytest
 
 from pixano_inference.configs.server_settings import ServerSettings
 from pixano_inference.gateway.app import create_routes
+from pixano_inference.gateway.middleware import OPEN_PATHS
 from pixano_inference.gateway.state import GatewayState
 from pixano_inference.model_sets import ModelSet
 
@@ -29,6 +30,7 @@ def test_every_operation_tells_its_errors_and_every_reference_resolves(document:
     for path, method, operation in operations(document):
         assert operation.get("summary") or operation.get("description"), path
         assert "200" in operation["responses"], path
+        assert ("401" in operation["responses"]) == (path not in OPEN_PATHS), path
         if method == "post":
             assert {"401", "404", "413", "422", "429", "500", "503"} <= operation["responses"].keys(), path
             assert operation["requestBody"]["content"], path
