@@ -19,6 +19,17 @@ KEPT_FRAMES = 32
 MAX_FRAMES = 20_000
 MAX_SECONDS = 3600.0
 
+CONTAINERS = (
+    "mov", "matroska", "avi", "mpegts", "mpeg", "flv", "ogg", "asf", "mxf", "nut", "dv", "ivf", "gif", "apng",
+    "h264", "hevc", "obu", "m4v", "mpegvideo", "mjpeg", "yuv4mpegpipe", "png_pipe", "jpeg_pipe", "webp_pipe",
+)  # fmt: skip
+"""Formats that are read, as FFmpeg names them (``mov`` is MP4, ``matroska`` WebM): their files hold all of a video.
+
+Among the others are texts that name files, hosts or ports to read from (concat, HLS, DASH, SDP): a "video" of a hundred
+bytes would open the server's files, or sockets to wait at.
+"""
+_OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
+
 _DAMAGED = "the video cannot be decoded: its format is not supported, or its data is damaged or cut short"
 
 
@@ -29,7 +40,7 @@ class VideoFile:
     run. Rotation metadata is not applied: pixels are used as stored.
 
     Args:
-        data: The encoded file (MP4, WebM, MKV, AVI, ... whatever FFmpeg reads).
+        data: The encoded file, in one of :data:`CONTAINERS` (MP4, WebM, MKV, AVI, ...).
         max_frames: Most frames.
         max_seconds: Longest duration.
         max_pixels: Largest width × height.
@@ -51,7 +62,7 @@ class VideoFile:
 
         self._errors: tuple[type[Exception], ...] = (av.FFmpegError, ValueError, IndexError)
         try:
-            self._container: Any = av.open(io.BytesIO(data))
+            self._container: Any = av.open(io.BytesIO(data), options=_OPTIONS)
             self._stream: Any = self._container.streams.video[0]
             self._stream.thread_type = "NONE"
             self.width, self.height = int(self._stream.width), int(self._stream.height)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import time
+from pathlib import Path
 
 import av
 import numpy as np
@@ -15,12 +17,12 @@ FRAMES = 70
 BITS = 8
 
 
-def encode(frames: int = FRAMES) -> bytes:
+def encode(frames: int = FRAMES, container: str = "mp4", codec: str = "mpeg4", pixel_format: str = "yuv420p") -> bytes:
     """A video whose frames spell their index as black and white blocks, with few key frames and with B-frames."""
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as output:
-        stream = output.add_stream("mpeg4", rate=25, options={"g": "24", "bf": "2"})
-        stream.width, stream.height, stream.pix_fmt = 16 * BITS, 32, "yuv420p"
+    with av.open(buffer, "w", format=container) as output:
+        stream = output.add_stream(codec, rate=25, options={"g": "24", "bf": "2"} if codec == "mpeg4" else {})
+        stream.width, stream.height, stream.pix_fmt = 16 * BITS, 32, pixel_format
         for index in range(frames):
             bits = [255 * (index >> bit & 1) for bit in range(BITS)]
             row = np.repeat(np.array(bits, np.uint8), 16)
@@ -71,6 +73,34 @@ def test_an_index_out_of_range_says_how_many_frames_there_are(mp4: bytes, index:
 def test_what_is_no_video_is_refused_in_our_own_words(data: bytes) -> None:
     with pytest.raises(InvalidInput, match="the video cannot be decoded"):
         VideoFile(data)
+
+
+def test_other_containers_are_read() -> None:
+    for container, codec, pixels in (("matroska", "mpeg4", "yuv420p"), ("avi", "mjpeg", "yuvj420p")):
+        assert len(VideoFile(encode(5, container, codec, pixels))) == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile inside.mp4\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\ninside.mp4\n#EXT-X-ENDLIST\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+        'mediaPresentationDuration="PT9S"><Period><AdaptationSet><Representation id="1" bandwidth="9">'
+        "<BaseURL>inside.mp4</BaseURL><SegmentBase/></Representation></AdaptationSet></Period></MPD>",
+    ],
+    ids=["concat", "hls", "sdp", "dash"],
+)
+def test_a_text_that_names_files_or_addresses_is_no_video(
+    mp4: bytes, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inside.mp4").write_bytes(mp4)
+    monkeypatch.chdir(tmp_path)
+    began = time.monotonic()
+    with pytest.raises(InvalidInput, match="its format is not supported"):
+        VideoFile(text.encode())
+    assert time.monotonic() - began < 10  # waiting at a port for what a session describes takes twenty seconds
 
 
 def test_a_truncated_video_fails_clearly_or_ends_early(mp4: bytes) -> None:
