@@ -15,8 +15,6 @@ from starlette.types import ASGIApp
 
 from pixano_inference.configs.server_settings import ServerSettings, server_settings
 from pixano_inference.errors import ConfigError
-from pixano_inference.gateway.app import create_app
-from pixano_inference.gateway.state import GatewayState
 from pixano_inference.model_sets import ModelSet, ResolvedModel, default_config
 from pixano_inference.model_sets.loader import resolve
 from pixano_inference.protocol.answers import OIP_PREFIX
@@ -29,6 +27,7 @@ from .direct import DirectMount
 from .draining import drain_on_signal, leave_on_signal
 from .environment import ROLE_VARIABLE, prepare_environment
 from .gpu_plan import plan_this_machine, take_gpus
+from .late import LateApp
 from .logs import configure_logging
 from .restarts import wait_before_loading
 from .strict import report_when_loaded, stop_the_start, stop_when_not_loaded
@@ -125,11 +124,17 @@ def runner_service(model: ResolvedModel, model_set: ModelSet, settings: ServerSe
 
 def gateway_service(model_set: ModelSet, settings: ServerSettings, runners: list[Any]) -> Any:
     """Make the Bento service that speaks the HTTP contract."""
-    state = GatewayState(model_set, settings)
+    app = LateApp()
 
     async def start(self: object) -> None:
+        # here, since every runner's process comes by this function and would carry the whole gateway
+        from pixano_inference.gateway.app import create_app
+        from pixano_inference.gateway.state import GatewayState
+
         configure_logging(GATEWAY_NAME)
         configure_tracing(GATEWAY_NAME)
+        state = GatewayState(model_set, settings)
+        app.serve(create_app(state), state.close)
         leave_on_signal(state.leaving)
         try:
             await state.start()
@@ -139,7 +144,7 @@ def gateway_service(model_set: ModelSet, settings: ServerSettings, runners: list
         report_when_loaded(state)
 
     async def stop(self: object) -> None:
-        await state.close()
+        await app.close()
 
     body: dict[str, Any] = {
         "start": bentoml.on_startup(start),
@@ -148,7 +153,7 @@ def gateway_service(model_set: ModelSet, settings: ServerSettings, runners: list
     }
     for index, runner in enumerate(runners):
         body[f"runner_{index}"] = bentoml.depends(runner)
-    cls = bentoml.asgi_app(create_app(state), path="/")(type("Gateway", (), body))
+    cls = bentoml.asgi_app(app, path="/")(type("Gateway", (), body))
     return _reached_directly(bentoml.service(name=GATEWAY_NAME, **_quiet)(cls))
 
 

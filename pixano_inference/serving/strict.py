@@ -8,9 +8,12 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pixano_inference.gateway.state import GatewayState
 from pixano_inference.runner.host import ModelHost
+
+if TYPE_CHECKING:
+    from pixano_inference.gateway.state import GatewayState
 
 logger = logging.getLogger(__name__)
 
