@@ -66,6 +66,7 @@ class Replica:
         self._session: aiohttp.ClientSession | None = None
         self._task: asyncio.Task[None] | None = None
         self._sent = SentMedia()
+        self._limits: set[asyncio.Timeout] = set()
         parsed = urlparse(address)
         self._socket = parsed.path if parsed.scheme in ("file", "unix") else None
         self._base = "http://runner/rpc" if self._socket else address.rstrip("/") + "/rpc"
@@ -114,6 +115,10 @@ class Replica:
         while True:
             try:
                 await self._follow_states()
+            except aiohttp.ConnectionTimeoutError:
+                # not even a refusal: its machine is gone, and what waits for an answer would wait for ever
+                for limit in self._limits:
+                    limit.reschedule(asyncio.get_running_loop().time())
             except (aiohttp.ClientError, ProtocolError, OSError, TimeoutError):
                 pass
             except asyncio.CancelledError:
@@ -209,8 +214,20 @@ class Replica:
 
     async def _exchange(self, plain: dict[str, Any], timeout_s: float, caller: str) -> dict[str, Any]:
         body = encode({"input": plain, "timeout_s": timeout_s})
-        async with self._post("predict", body, caller) as response:
-            message = self._message(response, await response.read())
+        begun = False
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                self._limits.add(limit)
+                async with self._post("predict", body, caller) as response:
+                    begun = True
+                    message = self._message(response, await response.read())
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise (_vanished() if begun else NotBegun()) from error
+        finally:
+            self._limits.discard(limit)
         _raise_error(message)
         return message
 
@@ -276,9 +293,7 @@ class Replica:
             except TimeoutError:
                 if self.status:
                     continue
-                raise Unavailable(
-                    "the model's process cannot be reached any more", retry_after_s=2, code=RUNNER_LOST
-                ) from None
+                raise _vanished() from None
             if not chunk:
                 return
             yield chunk
@@ -291,6 +306,10 @@ class Replica:
             return decode(data)
         except ProtocolError as error:
             raise PixanoError("the model's process gave no answer that can be read") from error
+
+
+def _vanished() -> Unavailable:
+    return Unavailable("the model's process cannot be reached any more", retry_after_s=2, code=RUNNER_LOST)
 
 
 def _raise_error(message: dict[str, Any], *, begun: bool = False) -> None:
