@@ -12,6 +12,7 @@ import pytest
 from pixano_inference.errors import Unavailable
 from pixano_inference.gateway import replica
 from pixano_inference.gateway.runner_pool import RunnerPool
+from pixano_inference.runner import app
 from tests.runner.models import Patient
 
 from .test_runner_pool import SECRET, Start, digest, plain, started, until
@@ -78,7 +79,9 @@ class Network:
 async def test_a_request_does_not_wait_for_a_machine_that_is_gone(
     started: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replica, "_SILENCE_S", 0.5)
+    # the same ratio in less time
+    monkeypatch.setattr(replica, "_SILENCE_S", 2.0)
+    monkeypatch.setattr(app, "HEARTBEAT_S", 0.2)
     async with started(1, Patient) as (_, runners):
         runner = runners[0]
         network = Network(runner.address.removeprefix("file://"))
