@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +32,9 @@ from pixano_inference.schemas.media_bytes import DIGEST_PREFIX
 from .auth import Caller
 from .runner_pool import RunnerPool
 from .state import GatewayState
+
+Location = tuple[str | int, ...]
+GetImage = Callable[[GatewayState, Caller, str, Location], Awaitable[ImageBytes]]
 
 
 class PreparedRequest:
@@ -116,7 +119,7 @@ async def resolve_media(state: GatewayState, caller: Caller, request: Schema) ->
         fields["video"] = await _video(state, caller, request)
     elif isinstance(request, VLMInput):
         if request.images is not None:
-            fields["images"] = await _images(state, caller, request.images, ("body", "images"))
+            fields["images"] = await _images(state, caller, request.images, ("body", "images"), _image)
         if isinstance(request.prompt, list):
             fields["prompt"] = [
                 await _message(state, caller, message, index) for index, message in enumerate(request.prompt)
@@ -126,32 +129,32 @@ async def resolve_media(state: GatewayState, caller: Caller, request: Schema) ->
     return fields
 
 
-async def _image(state: GatewayState, caller: Caller, reference: str, location: tuple[str | int, ...]) -> ImageBytes:
-    if isinstance(reference, ImageBytes):
-        image = reference
-    elif reference.startswith(DIGEST_PREFIX):
-        return state.seen.find(caller.key_id, reference)
-    else:
-        image = await state.media.image(reference, location, caller.key_id)
+async def _image(state: GatewayState, caller: Caller, reference: str, location: Location) -> ImageBytes:
+    image = await _frame(state, caller, reference, location)
     state.seen.remember(caller.key_id, image)
     return image
 
 
+async def _frame(state: GatewayState, caller: Caller, reference: str, location: Location) -> ImageBytes:
+    # not remembered: a video is sent once, and would push out the images that people come back to
+    if isinstance(reference, ImageBytes):
+        return reference
+    if reference.startswith(DIGEST_PREFIX):
+        return state.seen.find(caller.key_id, reference)
+    return await state.media.image(reference, location, caller.key_id)
+
+
 async def _images(
-    state: GatewayState, caller: Caller, references: list[str], location: tuple[str | int, ...]
+    state: GatewayState, caller: Caller, references: list[str], location: Location, one: GetImage
 ) -> list[ImageBytes]:
     # a few at a time: a thousand frames must not open a thousand connections
     room = asyncio.Semaphore(8)
 
-    async def one(index: int, reference: str) -> ImageBytes:
-        if isinstance(reference, ImageBytes):
-            return reference
+    async def in_turn(index: int, reference: str) -> ImageBytes:
         async with room:
-            if reference.startswith(DIGEST_PREFIX):
-                return state.seen.find(caller.key_id, reference)
-            return await state.media.image(reference, (*location, index), caller.key_id)
+            return await one(state, caller, reference, (*location, index))
 
-    return list(await asyncio.gather(*(one(index, reference) for index, reference in enumerate(references))))
+    return list(await asyncio.gather(*(in_turn(index, reference) for index, reference in enumerate(references))))
 
 
 async def _video(state: GatewayState, caller: Caller, request: TrackingInput) -> list[ImageBytes] | VideoBytes:
@@ -159,7 +162,7 @@ async def _video(state: GatewayState, caller: Caller, request: TrackingInput) ->
     if isinstance(request.video, VideoBytes):
         return request.video
     if isinstance(request.video, list):
-        return await _images(state, caller, request.video, location)
+        return await _images(state, caller, request.video, location, _frame)
     video = await state.media.video(request.video, location, caller.key_id)
     if isinstance(video, list):
         for index in request.frame_indexes:

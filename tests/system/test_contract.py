@@ -313,6 +313,17 @@ def test_an_image_can_be_named_by_digest(http: httpx.Client) -> None:
     assert segment(http, image=digest).json()["data"]["masks"][0][0]["size"] == [40, 50]
 
 
+def test_so_can_the_images_of_a_question(http: httpx.Client) -> None:
+    image = png(51, 41)
+    digest = "sha256:" + hashlib.sha256(image).hexdigest()
+
+    def ask(image: str) -> int:
+        body = {"model": "echo", "prompt": "what?", "images": [image], "max_new_tokens": 4}
+        return http.post("/inference/vlm/", json=body).status_code
+
+    assert [ask(digest), ask(data_uri(image)), ask(digest)] == [404, 200, 200]
+
+
 def test_the_callers_request_id_comes_back(http: httpx.Client) -> None:
     assert http.get("/health", headers={"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"
     made = http.get("/health", headers={b"X-Request-ID": "a b\u00e9".encode()}).headers["x-request-id"]
