@@ -21,6 +21,7 @@ class ServerSettings(BaseSettings):
     max_media_mb: Annotated[float, Field(gt=0, description="Largest image fetched from a URL or path in MiB")] = 64.0
     max_video_mb: Annotated[float, Field(gt=0, description="Largest video fetched from a URL or path in MiB")] = 2048.0
     max_image_pixels: Annotated[int, Field(gt=0, description="Largest width × height of an image")] = 100_000_000
+    max_image_side: Annotated[int, Field(gt=0, description="Largest width or height of an image")] = 32_768
     max_prompts: Annotated[int, Field(gt=0, description="Most prompts in a segmentation request")] = 1024
     max_points: Annotated[int, Field(gt=0, description="Most points in one prompt")] = 1024
     max_objects: Annotated[int, Field(gt=0, description="Most objects in a tracking request")] = 256

@@ -8,9 +8,9 @@ import warnings
 
 from PIL import Image, UnidentifiedImageError
 
-from pixano_inference.errors import InvalidInput, TooLarge
+from pixano_inference.errors import InvalidInput
 
-from .images import FORMATS, MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE
+from .images import FORMATS, check_size
 
 logger = logging.getLogger(__name__)
 
@@ -18,16 +18,16 @@ logger = logging.getLogger(__name__)
 def check_image_header(
     data: bytes | memoryview,
     *,
-    max_pixels: int = MAX_IMAGE_PIXELS,
-    max_side: int = MAX_IMAGE_SIDE,
+    max_pixels: int | None = None,
+    max_side: int | None = None,
     location: tuple[str | int, ...] = (),
 ) -> tuple[int, int]:
     """Return width and height of an image, from its header alone; no pixel is decoded.
 
     Args:
         data: The encoded image.
-        max_pixels: Largest width × height.
-        max_side: Largest width or height.
+        max_pixels: Largest width × height; null: what the server's settings say.
+        max_side: Largest width or height; null: as well.
         location: Field of the request that holds the image, for the error.
 
     Raises:
@@ -57,10 +57,5 @@ def check_image_header(
         ) from None
     if width < 1 or height < 1:
         raise InvalidInput("the image has no pixels", code="image_data", location=location or None)
-    if max(width, height) > max_side or width * height > max_pixels:
-        raise TooLarge(
-            f"the image has {width} × {height} pixels; allowed are {max_side} per side and {max_pixels} in all",
-            code="image_pixels",
-            location=location or None,
-        )
+    check_size(width, height, max_pixels, max_side, location)
     return width, height

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from pixano_inference.configs.server_settings import server_settings
 from pixano_inference.errors import InvalidInput, TooLarge
 
 logger = logging.getLogger(__name__)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """Image formats that are accepted, as Pillow names them."""
-
-MAX_IMAGE_PIXELS = 100_000_000
-MAX_IMAGE_SIDE = 32_768
 
 # Our own limits are checked on the header, with a clear message, before Pillow's warning could fire.
 Image.MAX_IMAGE_PIXELS = None
@@ -44,8 +42,8 @@ def decode_scaled(
     data: bytes | memoryview,
     at_least: int | None = None,
     *,
-    max_pixels: int = MAX_IMAGE_PIXELS,
-    max_side: int = MAX_IMAGE_SIDE,
+    max_pixels: int | None = None,
+    max_side: int | None = None,
 ) -> DecodedImage:
     """Decode an image, a large JPEG at the smallest scale that its format offers cheaply.
 
@@ -53,8 +51,8 @@ def decode_scaled(
         data: The encoded image, in one of :data:`FORMATS`. Of an animation the first frame counts. The orientation in
             EXIF data is not applied: pixels are used as sent.
         at_least: Pixels that each side must keep; null decodes in full.
-        max_pixels: Largest width × height.
-        max_side: Largest width or height.
+        max_pixels: Largest width × height; null: what the server's settings say.
+        max_side: Largest width or height; null: as well.
 
     Raises:
         InvalidInput: The bytes are no image that can be decoded.
@@ -65,10 +63,7 @@ def decode_scaled(
             warnings.simplefilter("ignore")  # remarks about odd metadata are no reason to refuse an image
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             width, height = image.size
-            if max(width, height) > max_side or width * height > max_pixels:
-                raise TooLarge(
-                    f"the image has {width} × {height} pixels; allowed are {max_side} per side and {max_pixels} in all"
-                )
+            check_size(width, height, max_pixels, max_side)
             if at_least is not None and image.format == "JPEG":
                 # draft() never goes below the size it is asked for
                 scale = max(at_least / width, at_least / height)
@@ -86,6 +81,24 @@ def decode_scaled(
         # decoders raise nearly anything on hostile bytes, in words that are not for the caller
         logger.info("an image of %d bytes cannot be decoded: %.200r", len(data), error)
         raise InvalidInput("the image cannot be decoded: its data is damaged or cut short", code="image_data") from None
+
+
+def check_size(
+    width: int, height: int, max_pixels: int | None, max_side: int | None, location: tuple[str | int, ...] = ()
+) -> None:
+    """Refuse an image that is too large; null stands for what the server's settings allow.
+
+    Raises:
+        TooLarge: It is.
+    """
+    pixels = server_settings().max_image_pixels if max_pixels is None else max_pixels
+    side = server_settings().max_image_side if max_side is None else max_side
+    if max(width, height) > side or width * height > pixels:
+        raise TooLarge(
+            f"the image has {width} × {height} pixels; allowed are {side} per side and {pixels} in all",
+            code="image_pixels",
+            location=location or None,
+        )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -118,7 +118,8 @@ class MediaResolver:
         return await self._fetcher.fetch(reference, limit, location, caller)
 
     def _named(self, data: bytes | memoryview, location: Location) -> ImageBytes:
-        check_image_header(data, max_pixels=self._settings.max_image_pixels, location=location)
+        limits = self._settings
+        check_image_header(data, max_pixels=limits.max_image_pixels, max_side=limits.max_image_side, location=location)
         return ImageBytes(data)
 
     def _read_video(self, reference: str, limit: int, location: Location) -> VideoBytes | list[ImageBytes]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pixano_inference.errors import InvalidInput, TooLarge
 
-from .images import MAX_IMAGE_PIXELS, MAX_IMAGE_SIDE
+from .images import check_size
 
 KEPT_FRAMES = 32
 """Decoded frames that are kept; going backwards, a file is decoded in runs of this many."""
@@ -43,7 +43,7 @@ class VideoFile:
         data: The encoded file, in one of :data:`CONTAINERS` (MP4, WebM, MKV, AVI, ...).
         max_frames: Most frames.
         max_seconds: Longest duration.
-        max_pixels: Largest width × height.
+        max_pixels: Largest width × height of a frame; null: what the server's settings say.
 
     Raises:
         InvalidInput: The bytes are no video that can be decoded.
@@ -56,7 +56,7 @@ class VideoFile:
         *,
         max_frames: int = MAX_FRAMES,
         max_seconds: float = MAX_SECONDS,
-        max_pixels: int = MAX_IMAGE_PIXELS,
+        max_pixels: int | None = None,
     ) -> None:
         import av
 
@@ -69,8 +69,7 @@ class VideoFile:
             self._times = self._presentation_times(max_frames)
         except self._errors:
             raise InvalidInput(_DAMAGED, code="video_data") from None
-        if max(self.width, self.height) > MAX_IMAGE_SIDE or self.width * self.height > max_pixels:
-            raise TooLarge(f"the video has frames of {self.width} × {self.height} pixels; allowed are {max_pixels}")
+        check_size(self.width, self.height, max_pixels, None)
         if self._times and (self._times[-1] - self._times[0]) * self._stream.time_base > max_seconds:
             raise TooLarge(f"the video is longer than the allowed {max_seconds:g} seconds")
         if not self._times:

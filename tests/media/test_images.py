@@ -10,7 +10,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from pixano_inference.configs.server_settings import ServerSettings
 from pixano_inference.errors import InvalidInput, TooLarge
+from pixano_inference.media import images
 from pixano_inference.media.image_header import check_image_header
 from pixano_inference.media.images import decode_image, decode_scaled
 
@@ -133,6 +135,19 @@ def test_sides_and_pixels_are_bounded_from_the_header() -> None:
             decode_scaled(data[:60], max_side=side, max_pixels=pixels)  # what follows the header is not there
         with pytest.raises(TooLarge, match="200 × 100 pixels"):
             check_image_header(data, max_side=side, max_pixels=pixels)
+
+
+def test_the_bounds_are_those_of_the_settings_where_nobody_gives_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(Image.new("RGB", (20, 10)), "PNG")
+    for name, value in (("MAX_IMAGE_PIXELS", "199"), ("MAX_IMAGE_SIDE", "19")):
+        with monkeypatch.context() as environment:
+            environment.setenv(f"PIXANO_{name}", value)
+            environment.setattr(images, "server_settings", ServerSettings)
+            for read in (decode_image, check_image_header):
+                with pytest.raises(TooLarge, match=rf"20 × 10 pixels; allowed are .*\b{value}\b"):
+                    read(data)
+            environment.setenv(f"PIXANO_{name}", str(int(value) + 1))
+            assert decode_image(data).size == check_image_header(data) == (20, 10)
 
 
 def test_a_scaled_decode_keeps_the_size_that_was_sent_and_enough_pixels() -> None:
