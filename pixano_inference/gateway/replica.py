@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _SILENCE_S = 8.0
 """A runner tells its state every two seconds; after this long without a word it counts as down."""
+_CONNECT_S = 2.0
 _RETRY_S = 0.2
 RUNNER_LOST = "runner_lost"
 """Code of the error of a request whose runner ended after its model had begun."""
@@ -136,7 +137,7 @@ class Replica:
 
     async def _follow_states(self) -> None:
         assert self._session is not None  # noqa: S101  # start() makes it
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=_SILENCE_S)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S)
         async with self._session.get(f"{self._base}/watch", timeout=timeout) as response:
             if response.status != 200:
                 logger.error("the runner at %s refuses this gateway with status %d", self.address, response.status)

@@ -120,6 +120,14 @@ async def test_the_oldest_job_of_the_models_asked_for_comes_first(store: JobStor
     assert last.job_id == other.job_id
 
 
+async def test_keys_take_turns(store: JobStore, submit: Submit) -> None:
+    many = [await submit(key_id="a") for _ in range(4)]
+    few = [await submit(key_id="b") for _ in range(2)]
+    claims = [await store.claim("me", ["sam2"]) for _ in range(6)]
+    expected = [many[0], few[0], many[1], few[1], many[2], many[3]]
+    assert [claim and claim.job_id for claim in claims] == [job.job_id for job in expected]
+
+
 async def test_a_job_is_claimed_once_however_many_ask(store: JobStore, submit: Submit) -> None:
     jobs = {(await submit()).job_id for _ in range(10)}
     claims = await asyncio.gather(*(store.claim(f"owner {number}", ["sam2"]) for number in range(30)))

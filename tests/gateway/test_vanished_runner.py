@@ -80,8 +80,9 @@ async def test_a_request_does_not_wait_for_a_machine_that_is_gone(
     started: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # the same ratio in less time
-    monkeypatch.setattr(replica, "_SILENCE_S", 2.0)
-    monkeypatch.setattr(app, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(replica, "_SILENCE_S", 1.0)
+    monkeypatch.setattr(replica, "_CONNECT_S", 0.3)
+    monkeypatch.setattr(app, "HEARTBEAT_S", 0.1)
     async with started(1, Patient) as (_, runners):
         runner = runners[0]
         network = Network(runner.address.removeprefix("file://"))

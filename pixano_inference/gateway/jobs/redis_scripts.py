@@ -2,8 +2,8 @@
 
 Keys, all below one prefix: ``job:<id>`` (hash), ``media:<id>`` and ``masks:<id>`` (lists of chunks),
 ``queue:<model>`` (sorted by creation), ``leases`` (sorted by when they run out), ``status:<status>`` (sorted by when
-they expire; unfinished ones by creation), ``unfinished:<key id>`` (set), ``media_bytes`` (counter), ``events``
-(channel).
+they expire; unfinished ones by creation), ``unfinished:<key id>`` (set), ``turns`` (hash: when a key's last job was
+taken up), ``media_bytes`` (counter), ``events`` (channel).
 The prefix is a hash tag, which keeps all of them in one slot. Times are the server's: the clocks of gateways differ.
 """
 
@@ -85,18 +85,24 @@ return {1, waiting, stored}
 CLAIM = (
     _COMMON
     + """
-local best, best_score, best_model
+local best, best_turn, best_score, best_model
+local turns = {}
 for position = 3, #ARGV do
-    local queue = redis.call('ZRANGE', P .. 'queue:' .. ARGV[position], 0, 63, 'WITHSCORES')
+    local queue = redis.call('ZRANGE', P .. 'queue:' .. ARGV[position], 0, 1023, 'WITHSCORES')
     for entry = 1, #queue, 2 do
         local id, score = queue[entry], tonumber(queue[entry + 1])
         if tonumber(get(id, 'not_before') or '0') <= now then
-            if not best or score < best_score then best, best_score, best_model = id, score, ARGV[position] end
-            break
+            local key_id = get(id, 'key_id')
+            turns[key_id] = turns[key_id] or tonumber(redis.call('HGET', P .. 'turns', key_id) or '0')
+            local turn = turns[key_id]
+            if not best or turn < best_turn or (turn == best_turn and score < best_score) then
+                best, best_turn, best_score, best_model = id, turn, score, ARGV[position]
+            end
         end
     end
 end
 if not best then return false end
+redis.call('HSET', P .. 'turns', get(best, 'key_id'), text(now))
 redis.call('ZREM', P .. 'queue:' .. best_model, best)
 set(best, 'owner', ARGV[1])
 lease(best, tonumber(ARGV[2]))

@@ -161,7 +161,7 @@ class RedisJobStore(JobStore):
 
     @_reached
     async def claim(self, owner: str, models: Sequence[str]) -> Job | None:
-        """Take the oldest queued job of these models."""
+        """Take the oldest queued job of these models, of the API key whose turn it is."""
         job_id = await self._run(scripts.CLAIM, owner, self.lease_s, *models)
         return await self._get(job_id.decode()) if job_id else None
 

@@ -98,6 +98,7 @@ class SQLiteJobStore(JobStore):
         self._lock = asyncio.Lock()
         self._claim_on_folder: int | None = None
         self._connection: aiosqlite.Connection | None = None
+        self._turns: dict[str, int] = {}  # of API keys: whose number is lowest, or missing, comes next
 
     async def open(self) -> None:
         """Connect, and take up what an earlier gateway has left.
@@ -239,15 +240,20 @@ class SQLiteJobStore(JobStore):
 
     @_guarded
     async def claim(self, owner: str, models: Sequence[str]) -> Job | None:
-        """Take the oldest queued job of these models."""
+        """Take the oldest queued job of these models, of the API key whose turn it is."""
         now = self._clock()
         row = await self._row(
             "UPDATE jobs SET owner = ?, lease = ? WHERE job_id = (SELECT job_id FROM jobs WHERE status = 'queued' "
             "AND owner IS NULL AND not_before <= ? AND model IN (SELECT value FROM json_each(?)) "
-            f"ORDER BY created, rowid LIMIT 1) RETURNING {_COLUMNS}",
-            (owner, now + self.lease_s, now, json.dumps(list(models))),
+            "ORDER BY COALESCE((SELECT value FROM json_each(?) WHERE key = key_id), 0), created, rowid LIMIT 1) "
+            f"RETURNING {_COLUMNS}",
+            (owner, now + self.lease_s, now, json.dumps(list(models)), json.dumps(self._turns)),
         )
-        return _job(row) if row is not None else None
+        if row is None:
+            return None
+        job = _job(row)
+        self._turns[job.key_id] = max(self._turns.values(), default=0) + 1
+        return job
 
     @_guarded
     async def begin(self, job_id: str, owner: str) -> bool:

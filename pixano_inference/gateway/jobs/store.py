@@ -114,7 +114,10 @@ class JobStore(ABC):
 
     @abstractmethod
     async def claim(self, owner: str, models: Sequence[str]) -> Job | None:
-        """Take the oldest queued job of these models under a lease; it stays ``queued`` until :meth:`begin`."""
+        """Take a queued job of these models under a lease; it stays ``queued`` until :meth:`begin`.
+
+        API keys take turns: the next job is that of the key whose last one was taken longest ago, the oldest first.
+        """
 
     @abstractmethod
     async def begin(self, job_id: str, owner: str) -> bool:
