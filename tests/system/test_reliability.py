@@ -6,7 +6,11 @@ The figures in docs/reliability.md are the ones that these tests print (``pytest
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,11 +19,13 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import numpy.typing as npt
 import psutil
 import pytest
+from PIL import Image
 
 from pixano_inference.schemas import CompressedRLE
-from tests.servers import MODEL_SETS, Server
+from tests.servers import MODEL_SETS, ROOT, Server
 
 from .fragile import ALICE, ENVIRONMENT, data_uri, log_entries, png, wait_until
 
@@ -43,6 +49,12 @@ def http(server: Server) -> Iterator[httpx.Client]:
 def whole_again(http: httpx.Client) -> None:
     """Begin each test with all models up."""
     wait_until(lambda: http.get("/ready").status_code == 200)
+
+
+def encoded(pixels: npt.NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=0)
+    return buffer.getvalue()
 
 
 def odd(http: httpx.Client, what: str) -> httpx.Response:
@@ -177,6 +189,44 @@ def test_overload_is_refused_early_and_over_at_once(http: httpx.Client) -> None:
     p99 = float(np.quantile(health, 0.99))
     print(f"\noverload: {statuses.count(429)} of 20 refused, /health p99 {p99 * 1000:.0f} ms")
     assert p99 < 1.0
+
+
+def test_memory_is_bounded_under_ten_times_the_load_that_a_model_takes(server: Server, http: httpx.Client) -> None:
+    """50 callers with a megabyte each, at a model that works on one request and lets four wait."""
+    noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
+    body = json.dumps({"model": "odd", "image": data_uri(encoded(noise)), "classes": "slow"}).encode()
+    processes = [psutil.Process(pid) for pid in (server.gateway_pid(), *server.runner_pids("odd"))]
+
+    def held() -> list[float]:
+        return [process.memory_info().rss / 2**20 for process in processes]
+
+    def flood(pool: ThreadPoolExecutor) -> tuple[set[int], list[float]]:
+        kind = {"Content-Type": "application/json"}
+        asked = [pool.submit(http.post, "/inference/detection/", content=body, headers=kind) for _ in range(100)]
+        highest = held()
+        while not all(future.done() for future in asked):
+            highest = [max(pair) for pair in zip(highest, held(), strict=True)]
+            time.sleep(0.02)
+        return {future.result().status_code for future in asked}, highest
+
+    before = held()
+    command = [sys.executable, "-m", "tests.system.health_probe", str(server.port)]
+    with (
+        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as probe,
+        ThreadPoolExecutor(50) as pool,
+    ):
+        (statuses, first), (_, second) = flood(pool), flood(pool)
+        p99 = float(probe.communicate()[0])
+    assert statuses <= {200, 429, 504}
+    assert 429 in statuses
+    gateway, runner = (f"{a:.0f} → {b:.0f} → {c:.0f} MiB" for a, b, c in zip(before, first, second, strict=True))
+    print(f"\ntenfold load, twice: gateway {gateway}, runner {runner} at most, /health p99 {p99 * 1000:.0f} ms")
+    # what the callers have sent is held once or twice while it is refused, and nothing piles up
+    assert first[0] - before[0] < 50 * 3 * len(body) / 2**20
+    assert second[0] - first[0] < 32
+    assert second[1] - before[1] < 32
+    assert p99 < 1.0
+    assert odd(http, "nothing").status_code == 200
 
 
 def test_callers_that_give_up_leave_their_places(http: httpx.Client) -> None:
