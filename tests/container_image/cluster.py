@@ -39,7 +39,7 @@ _HOSTS = [
 
 
 class Cluster:
-    """One gateway, one runner of SAM2, two of a small model, one of a model that fails.
+    """One gateway, one runner of SAM2, two of a small model, one of a tracker, one of a model that fails.
 
     The containers share a network namespace that has only the loopback interface, so that nothing outside is reached;
     every pod has an address of its own in it, and /etc/hosts gives the runners' names their addresses, as headless

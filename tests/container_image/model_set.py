@@ -1,6 +1,6 @@
-"""What the containers serve: the demo's SAM2, a small model with two replicas, and one that fails in every way.
+"""What the containers serve: the demo's SAM2, and a small model with two replicas, a tracker, and one that fails.
 
-The last two come from ``plain_models.py``, which the tests add to the image as a layer.
+All but the first come from ``plain_models.py``, which the tests add to the image as a layer.
 """
 
 from pixano_inference.configs import DeploymentConfig, ModelConfig, Sam2ImageParams
@@ -17,6 +17,12 @@ models = [
         model_class="DiskModel",
         model_params={"radius": 6},
         deployment=DeploymentConfig(memory_mb=384, min_replicas=2, max_replicas=2, timeout_s=10),
+    ),
+    ModelConfig(
+        name="still",
+        model_class="StillTracker",
+        model_params={"seconds_per_frame": 0.05},
+        deployment=DeploymentConfig(memory_mb=384),
     ),
     ModelConfig(
         name="odd",

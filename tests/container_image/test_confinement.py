@@ -18,19 +18,19 @@ def written(folder):
     except OSError:
         return False
     return True
-places = ("/", "/app", "/etc", "/home/bentoml", "/home/bentoml/bento/src", "/tmp")
+places = ("/", "/app", "/data", "/etc", "/home/bentoml", "/home/bentoml/bento/src", "/tmp")
 folders = [place for place in places if written(place)]
 lines = pathlib.Path("/proc/1/status").read_text().splitlines()
 print(json.dumps({"uid": os.getuid(), "folders": folders, **dict(line.split(":\\t", 1) for line in lines)}))
 """
 
 
-@pytest.mark.parametrize("name", ["gateway", "sam2-image-1", "disk-1", "disk-2", "odd-1"])
+@pytest.mark.parametrize("name", ["gateway", "sam2-image-1", "disk-1", "disk-2", "still-1", "odd-1"])
 def test_a_container_is_confined_as_its_manifest_says(cluster: Cluster, name: str) -> None:
     pod = cluster.pods[name]
     seen = json.loads(pod.python(SEEN_FROM_WITHIN))
     assert seen["uid"] == 1034
-    assert seen["folders"] == ["/tmp"]
+    assert seen["folders"] == (["/data", "/tmp"] if name == "gateway" else ["/tmp"])
     assert int(seen["Uid"].split()[1]) == 1034
     for capabilities in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"):
         assert int(seen[capabilities], 16) == 0, capabilities

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from .cluster import Cluster
-from .requests import assert_refused, disk, is_the_disk, load, odd, replicas, states
+from .requests import assert_refused, data_uri, disk, is_the_disk, load, odd, png, replicas, states
 
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("inside"), pytest.mark.timeout(1800)]
 
@@ -164,3 +164,28 @@ def test_sigterm_of_the_gateway_answers_what_is_in_flight(cluster: Cluster, http
     with httpx.Client(base_url=cluster.url, timeout=60) as caller:
         assert others_answer(caller)
     say(f"SIGTERM of the gateway: in-flight requests answered, ended after {seconds:.1f} s, back after {back:.1f} s")
+
+
+def test_sigkill_of_the_gateway_loses_no_job(cluster: Cluster, http: httpx.Client, say: Say) -> None:
+    runners = {name: pod.state["Pid"] for name, pod in cluster.pods.items() if pod is not cluster.gateway}
+    frames = [data_uri(png(shade=number)) for number in range(100)]
+    body = {"model": "still", "video": frames, "objects_ids": [1], "frame_indexes": [0], "points": [[[5, 5]]]}
+    job = http.post("/inference/tracking/jobs/", json={**body, "labels": [[1]]}).json()["job_id"]
+
+    def status() -> str:
+        try:
+            return str(http.get(f"/inference/tracking/jobs/{job}").json()["status"])
+        except httpx.TransportError:  # nobody listens
+            return "out of reach"
+
+    cluster.wait_for(lambda: status() == "running")
+    began = time.monotonic()
+    cluster.gateway.kill()
+    cluster.wait_for(lambda: status() != "running", within_s=20)
+    cluster.wait_for(lambda: status() in ("completed", "failed"), within_s=BACK_WITHIN_S)
+    seconds = time.monotonic() - began
+    done = http.get(f"/inference/tracking/jobs/{job}").json()
+    assert done["status"] == "completed", done["detail"]
+    assert done["data"]["frame_indexes"] == list(range(100))
+    assert {name: cluster.pods[name].state["Pid"] for name in runners} == runners
+    say(f"SIGKILL of the gateway during a job: it was completed {seconds:.1f} s later, {done['metadata']}")
