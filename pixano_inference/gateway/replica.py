@@ -53,10 +53,12 @@ class Replica:
         address: ``file:///path.sock`` (Unix socket) or ``http://host:port``.
         secret: Proves to the runner that the gateway calls.
         on_change: Called when the state changes.
+        model: What it serves; one that says otherwise is not used.
     """
 
-    def __init__(self, address: str, secret: str | None, on_change: Callable[[], None]) -> None:
+    def __init__(self, address: str, secret: str | None, on_change: Callable[[], None], model: str) -> None:
         self.address = address
+        self._model = model
         self.status: dict[str, Any] = {}
         self.in_flight = 0
         self.losses = 0
@@ -144,6 +146,11 @@ class Replica:
                 await asyncio.sleep(1.0)
                 return
             async for status in unpack(response.content.iter_any()):
+                if status.get("name") != self._model:
+                    # a wrong address in PIXANO_RUNNERS, or that of a pod that is gone, given to another one
+                    logger.error("the runner at %s serves %s, not %s", self.address, status.get("name"), self._model)
+                    await asyncio.sleep(1.0)
+                    return
                 before = self.status.get("state"), self.status.get("reason")
                 if self.ready_since == 0.0 or (not self.ready and status.get("state") == "ready"):
                     self.ready_since = time.monotonic()

@@ -88,7 +88,7 @@ class RunnerPool:
 
     def _update(self, addresses: set[str]) -> None:
         for address in addresses - self.replicas.keys():
-            replica = Replica(address, self._secret, self._on_change)
+            replica = Replica(address, self._secret, self._on_change, self.model.name)
             self.replicas[address] = replica
             replica.start()
         for address in self.replicas.keys() - addresses:

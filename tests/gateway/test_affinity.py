@@ -14,7 +14,7 @@ def make(*addresses: str, embeddings: bool = True, ready_since: float = 0.0) -> 
     """Make ready replicas, without a connection."""
     made = []
     for address in addresses:
-        replica = Replica(f"http://{address}:3000", None, lambda: None)
+        replica = Replica(f"http://{address}:3000", None, lambda: None, "sam2")
         replica.status = {"state": "ready", "metadata": {"embedding_cache": {}} if embeddings else {}}
         replica.ready_since = ready_since
         made.append(replica)

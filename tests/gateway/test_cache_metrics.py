@@ -12,7 +12,7 @@ from pixano_inference.gateway.state import GatewayState
 
 
 def replica(address: str, **cache: int) -> Replica:
-    one = Replica(address, None, lambda: None)
+    one = Replica(address, None, lambda: None, "m")
     one.status = {"state": "ready", "metadata": {"embedding_cache": cache} if cache else {}}
     return one
 

@@ -16,7 +16,7 @@ def lines() -> list[str]:
 
 
 def test_what_the_runners_told_is_exported_and_forgotten_with_them() -> None:
-    with_gpus, without, lost = (Replica(f"http://10.0.0.{host}:3000", None, lambda: None) for host in (7, 8, 9))
+    with_gpus, without, lost = (Replica(f"http://10.0.0.{host}:3000", None, lambda: None, "m") for host in (7, 8, 9))
     with_gpus.status = {
         "state": "ready",
         "gpu_memory": {"0": {"used": 1024, "total": 4096}, "GPU-5f": {"used": 2048, "total": 8192}},

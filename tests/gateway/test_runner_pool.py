@@ -323,6 +323,18 @@ async def test_a_gateway_without_the_secret_never_sees_a_ready_runner(started: S
             await stranger.close()
 
 
+async def test_a_runner_of_another_model_is_not_used(started: Start, caplog: pytest.LogCaptureFixture) -> None:
+    async with started(1) as (_, runners):
+        other = resolved().model_copy(update={"name": "other"})
+        pool = RunnerPool(other, [runners[0].address], SECRET)
+        await pool.start()
+        try:
+            await until(lambda: "serves test, not other" in caplog.text)
+            assert pool.state[0] == "down"
+        finally:
+            await pool.close()
+
+
 async def test_an_image_that_the_runner_lost_is_sent_again_without_the_caller_noticing(started: Start) -> None:
     image = b"i" * 100_000
     async with started(1) as (pool, runners):
