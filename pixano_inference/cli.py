@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
 import sys
 import tempfile
@@ -64,28 +63,14 @@ def _serve(options: argparse.Namespace) -> int:
     # the server's packages are not there in a light install, and --help needs none of them
     from pixano_inference.model_sets import default_config
     from pixano_inference.model_sets.loader import resolve
+    from pixano_inference.serving.exposure import warn_when_open
     from pixano_inference.serving.supervisor import serve
 
     model_set = resolve(options.config or default_config(), options.module_path)
     model_set.store()
-    _warn_when_open(options.host)
+    warn_when_open(options.host)
     with tempfile.TemporaryDirectory(prefix="pixano-inference-") as folder:
         return serve(options.host, options.port, strict=not options.no_strict, state_folder=Path(folder))
-
-
-def _warn_when_open(host: str) -> None:
-    from pixano_inference.configs.server_settings import server_settings
-
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        raise ConfigError(f"--host must be an IP address, got {host!r}") from None
-    settings = server_settings()
-    if not loopback and not settings.api_keys and settings.api_keys_file is None:
-        sys.stderr.write(
-            f"pixano-inference: warning: listening on {host} without API keys: whoever reaches it may use it "
-            "(set PIXANO_API_KEYS or PIXANO_API_KEYS_FILE)\n"
-        )
 
 
 if __name__ == "__main__":

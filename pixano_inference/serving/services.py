@@ -26,6 +26,7 @@ from .allocator import keep_freed_memory
 from .direct import DirectMount
 from .draining import drain_on_signal, leave_on_signal
 from .environment import ROLE_VARIABLE, prepare_environment
+from .exposure import warn_when_bento_opens
 from .gpu_plan import plan_this_machine, take_gpus
 from .late import LateApp
 from .logs import configure_logging
@@ -34,6 +35,8 @@ from .strict import report_when_loaded, stop_the_start, stop_when_not_loaded
 from .tracing import configure_tracing
 
 GATEWAY_NAME = "gateway"
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 7463
 _NO_LIMIT_S = 7 * 24 * 3600
 
 _quiet: dict[str, Any] = {
@@ -154,7 +157,9 @@ def gateway_service(model_set: ModelSet, settings: ServerSettings, runners: list
     for index, runner in enumerate(runners):
         body[f"runner_{index}"] = bentoml.depends(runner)
     cls = bentoml.asgi_app(app, path="/")(type("Gateway", (), body))
-    return _reached_directly(bentoml.service(name=GATEWAY_NAME, **_quiet)(cls))
+    # where "bentoml serve" listens when it is not told; its own default is every address of the machine
+    http = {"host": DEFAULT_HOST, "port": DEFAULT_PORT}
+    return _reached_directly(bentoml.service(name=GATEWAY_NAME, http=http, **_quiet)(cls))
 
 
 def make_service() -> Any:
@@ -167,6 +172,7 @@ def make_service() -> Any:
     settings, model_set = server_settings(), current_model_set()
     role = os.environ.get(ROLE_VARIABLE, "all")
     plan_this_machine(model_set, role)
+    warn_when_bento_opens()
     if role.startswith("runner:"):
         return runner_service(model_set.model(role.removeprefix("runner:")), model_set, settings)
     if role == "gateway":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -53,7 +54,7 @@ def test_bento_serves_a_package_s_model_by_its_entry_point(tmp_path: Path) -> No
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(MODEL_SETS / "entry_point")]),
         "BENTOML_HOME": str(tmp_path / "bentoml"),
     }
-    command = [sys.executable, "-m", "bentoml", "serve", "service:service", "--port", str(port), "--host", "127.0.0.1"]
+    command = [sys.executable, "-m", "bentoml", "serve", "service:service", "--port", str(port)]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
@@ -68,6 +69,8 @@ def test_bento_serves_a_package_s_model_by_its_entry_point(tmp_path: Path) -> No
             assert time.monotonic() < give_up, (tmp_path / "log").read_text()
             assert process.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.1)
+        connections = psutil.Process(process.pid).net_connections("inet")
+        assert {open.laddr.ip for open in connections if open.laddr.port == port} == {"127.0.0.1"}
         body = {"model": "acme", "image": image}
         answer = httpx.post(f"http://127.0.0.1:{port}/inference/detection/", json=body)
         assert answer.json()["data"] == {"boxes": [], "scores": [], "classes": [], "masks": None}
