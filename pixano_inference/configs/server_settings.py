@@ -18,6 +18,14 @@ class ServerSettings(BaseSettings):
 
     max_body_mb: Annotated[float, Field(gt=0, description="Largest request body in MiB")] = 256.0
     max_upload_mb: Annotated[float, Field(gt=0, description="Largest multipart upload of a video in MiB")] = 2048.0
+    max_held_mb: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Most memory for the bodies of all requests being answered, in MiB, of which one API key may "
+            "have half; uploads of jobs go to disk and do not count",
+        ),
+    ] = 4096.0
     max_media_mb: Annotated[float, Field(gt=0, description="Largest image fetched from a URL or path in MiB")] = 64.0
     max_video_mb: Annotated[float, Field(gt=0, description="Largest video fetched from a URL or path in MiB")] = 2048.0
     max_image_pixels: Annotated[int, Field(gt=0, description="Largest width × height of an image")] = 100_000_000

@@ -17,6 +17,7 @@ from pixano_inference.protocol.request_id import HEADER, accept_or_make
 
 from . import errors, openapi, routes_inference, routes_oip, routes_service, routes_stream
 from .compression import CompressionMiddleware
+from .held_bodies import HeldBodies
 from .jobs import routes as routes_jobs
 from .middleware import GatewayMiddleware
 from .routes_service import APP_DESCRIPTION, APP_NAME
@@ -65,7 +66,9 @@ def create_app(state: GatewayState) -> ASGIApp:
     routes = create_routes(state)
     settings = state.settings
     shares = CallerShares(settings.max_requests_per_key, settings.requests_per_minute_per_key)
-    app = GatewayMiddleware(CompressionMiddleware(routes), routes, state.keys, shares, state.leaving)
+    most = int(settings.max_held_mb * 1024 * 1024)
+    bodies = HeldBodies(most, most // 2 if state.keys.required else most)
+    app = GatewayMiddleware(CompressionMiddleware(routes), routes, state.keys, shares, bodies, state.leaving)
     if not settings.cors_origins:
         return app
     # outermost, since a browser's preflight carries no API key

@@ -21,6 +21,7 @@ from pixano_inference.protocol.tracing import request_span
 
 from . import metrics
 from .auth import ApiKeys
+from .held_bodies import SPOOLED_PATHS, HeldBodies
 from .leaving import Leaving
 from .shares import CallerShares
 
@@ -47,14 +48,24 @@ class GatewayMiddleware:
         routes: Where the routes are, to see whether a path with another slash exists.
         keys: Who may call.
         shares: How much each caller may have.
+        bodies: How many bytes of requests there may be at a time.
         leaving: Whether the gateway is about to end.
     """
 
-    def __init__(self, app: ASGIApp, routes: FastAPI, keys: ApiKeys, shares: CallerShares, leaving: Leaving) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        routes: FastAPI,
+        keys: ApiKeys,
+        shares: CallerShares,
+        bodies: HeldBodies,
+        leaving: Leaving,
+    ) -> None:
         self._app = app
         self._routes = routes
         self._keys = keys
         self._shares = shares
+        self._bodies = bodies
         self._leaving = leaving
         # trying every route costs more than the rest of this class together
         self._is_route = lru_cache(maxsize=256)(self._matches)
@@ -119,6 +130,8 @@ class GatewayMiddleware:
             except Overloaded as error:
                 await error_response(error, scope["path"])(scope, receive, send)
                 return
+            if scope["path"] not in SPOOLED_PATHS:
+                receive = stack.enter_context(self._bodies.counted(caller.key_id, receive))
             await self._app(scope, receive, send)
 
     def _matches(self, path: str) -> bool:

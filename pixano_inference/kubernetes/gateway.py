@@ -121,6 +121,9 @@ def gateway_environment(model_set: ModelSet, options: RenderOptions) -> list[k8s
         *pods.common_environment(model_set, options),
         pods.variable("PIXANO_RUNNERS", runner_addresses(model_set)),
         pods.variable("PIXANO_DATA_DIR", naming.DATA_FOLDER),
+        # so that callers cannot fill the memory limit: a body is there two or three times while it is answered
+        pods.variable("PIXANO_MAX_HELD_MB", "512"),
+        pods.variable("PIXANO_MAX_VIDEO_MB", "512"),
         pods.optional_secret("PIXANO_API_KEYS", naming.API_KEYS_SECRET, "keys"),
         pods.optional_secret("PIXANO_JOBS_URL", naming.JOBS_SECRET, "url"),
     ]
