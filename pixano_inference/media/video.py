@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from pixano_inference.configs.server_settings import server_settings
 from pixano_inference.errors import InvalidInput, TooLarge
 
 from .images import check_size
@@ -60,16 +61,19 @@ class VideoFile:
     ) -> None:
         import av
 
+        self._max_pixels = server_settings().max_image_pixels if max_pixels is None else max_pixels
         self._errors: tuple[type[Exception], ...] = (av.FFmpegError, ValueError, IndexError)
         try:
             self._container: Any = av.open(io.BytesIO(data), options=_OPTIONS)
             self._stream: Any = self._container.streams.video[0]
             self._stream.thread_type = "NONE"
+            # a later frame may be larger than the first: the decoder is to refuse it before it takes the memory
+            self._stream.codec_context.options = {"max_pixels": str(self._max_pixels)}
             self.width, self.height = int(self._stream.width), int(self._stream.height)
             self._times = self._presentation_times(max_frames)
         except self._errors:
             raise InvalidInput(_DAMAGED, code="video_data") from None
-        check_size(self.width, self.height, max_pixels, None)
+        check_size(self.width, self.height, self._max_pixels, None)
         if self._times and (self._times[-1] - self._times[0]) * self._stream.time_base > max_seconds:
             raise TooLarge(f"the video is longer than the allowed {max_seconds:g} seconds")
         if not self._times:
@@ -132,6 +136,7 @@ class VideoFile:
         decoded = next(self._decoder)
         if decoded.pts is None:
             return
+        check_size(decoded.width, decoded.height, self._max_pixels, None)
         at = min(bisect_left(self._times, decoded.pts), len(self._times) - 1)
         self._next = at + 1
         self._kept[at] = decoded.to_image()

@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from pixano_inference.errors import InvalidInput, TooLarge
 from pixano_inference.media.video import KEPT_FRAMES, VideoFile
@@ -101,6 +102,18 @@ def test_a_text_that_names_files_or_addresses_is_no_video(
     with pytest.raises(InvalidInput, match="its format is not supported"):
         VideoFile(text.encode())
     assert time.monotonic() - began < 10  # waiting at a port for what a session describes takes twenty seconds
+
+
+def test_a_later_frame_may_not_be_larger_than_allowed_either() -> None:
+    frames = []
+    for size in ((64, 48), (64, 48), (2000, 1500)):
+        buffer = io.BytesIO()
+        Image.new("RGB", size, (9, 99, 9)).save(buffer, "JPEG")
+        frames.append(buffer.getvalue())
+    video = VideoFile(b"".join(frames), max_pixels=100_000)
+    assert video.frame(1).size == (64, 48)
+    with pytest.raises(InvalidInput, match="cannot be decoded"):
+        video.frame(2)
 
 
 def test_a_truncated_video_fails_clearly_or_ends_early(mp4: bytes) -> None:
