@@ -124,6 +124,8 @@ def gateway_environment(model_set: ModelSet, options: RenderOptions) -> list[k8s
         # so that callers cannot fill the memory limit: a body is there two or three times while it is answered
         pods.variable("PIXANO_MAX_HELD_MB", "512"),
         pods.variable("PIXANO_MAX_VIDEO_MB", "512"),
+        # and cannot fill the volume "data": a pod that does is evicted
+        pods.variable("PIXANO_MAX_JOBS_MB", "5120"),
         pods.optional_secret("PIXANO_API_KEYS", naming.API_KEYS_SECRET, "keys"),
         pods.optional_secret("PIXANO_JOBS_URL", naming.JOBS_SECRET, "url"),
     ]

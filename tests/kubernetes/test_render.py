@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pixano_inference.configs.server_settings import ServerSettings
 from pixano_inference.errors import ConfigError
 from pixano_inference.kubernetes.manifest import Manifest
 from pixano_inference.kubernetes.options import RenderOptions
@@ -118,6 +119,18 @@ def test_a_pod_may_finish_its_longest_request_and_the_gateway_outlives_it() -> N
     runner = _pod(objects["Deployment", "runner-m"])["terminationGracePeriodSeconds"]
     gateway = _pod(objects["Deployment", "gateway"])["terminationGracePeriodSeconds"]
     assert 600 < runner < gateway
+
+
+def test_callers_cannot_fill_the_gateways_memory_or_its_volume() -> None:
+    deployment = _one(make_model("m", "org/m"))["Deployment", "gateway"]
+    given = {name: int(value) for name, value in _environment(deployment).items() if name.startswith("PIXANO_MAX_")}
+    (container,) = _pod(deployment)["containers"]
+    assert container["resources"]["limits"]["memory"] == "2Gi"
+    assert 3 * given["PIXANO_MAX_HELD_MB"] + ServerSettings().seen_images_mb < 2048
+    (data,) = [volume for volume in _pod(deployment)["volumes"] if volume["name"] == "data"]
+    assert data["emptyDir"]["sizeLimit"] == "8Gi"
+    # a job is admitted before its upload is counted
+    assert given["PIXANO_MAX_JOBS_MB"] + ServerSettings().max_upload_mb < 8192
 
 
 def test_torch_uses_as_many_threads_as_cpus_are_requested() -> None:
