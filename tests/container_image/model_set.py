@@ -27,6 +27,6 @@ models = [
     ModelConfig(
         name="odd",
         model_class="OddModel",
-        deployment=DeploymentConfig(memory_mb=384, timeout_s=2, max_batch_size=1),
+        deployment=DeploymentConfig(memory_mb=384, timeout_s=4, max_batch_size=1),
     ),
 ]

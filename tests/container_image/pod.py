@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +112,7 @@ class Pod:
     def memory(self) -> int:
         """Return the resident memory of all its processes, in bytes."""
         total = 0
-        first = psutil.Process(self.state["Pid"])
-        for process in [first, *first.children(recursive=True)]:
+        for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 total += process.memory_info().rss
         return total
@@ -129,12 +127,20 @@ class Pod:
         """Run a Python program in the container and return what it prints."""
         return self.engine.podman("exec", self.name, "python", "-c", program)
 
-    def kill(self) -> None:
-        """End everything in it at once with SIGKILL; podman starts it again."""
+    def processes(self) -> list[psutil.Process]:
+        """Return all its processes, the first one first."""
         first = psutil.Process(self.state["Pid"])
-        for process in [*first.children(recursive=True), first]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
+        return [first, *first.children(recursive=True)]
+
+    def kill(self, processes: list[psutil.Process] | None = None) -> None:
+        """End everything in it at once with SIGKILL; podman starts it again.
+
+        Args:
+            processes: What :meth:`processes` has returned, where the moment matters.
+        """
+        for process in reversed(self.processes() if processes is None else processes):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def stop(self) -> int:
         """Stop it as the kubelet does: SIGTERM, the grace period, SIGKILL. Return the exit status."""
