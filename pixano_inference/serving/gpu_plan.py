@@ -13,6 +13,8 @@ from pixano_inference.errors import ConfigError
 from pixano_inference.gateway.gpus import local_gpu_count
 from pixano_inference.model_sets import ModelSet
 
+from .memory_plan import machine_memory_mb, warn_when_memory_is_short
+
 PLAN_VARIABLE = "PIXANO_GPU_PLAN"
 """Holds the plan as JSON, service name to GPU identifiers: how the first process hands it to the runners."""
 VISIBLE_VARIABLE = "CUDA_VISIBLE_DEVICES"
@@ -111,6 +113,7 @@ def plan_this_machine(model_set: ModelSet, role: str) -> None:
         deployment = model.deployment.model_copy(update={"min_replicas": 1})
         here = model_set.model_copy(update={"models": [model.model_copy(update={"deployment": deployment})]})
     os.environ[PLAN_VARIABLE] = json.dumps(plan_gpus(here, machine_gpus()))
+    warn_when_memory_is_short(here, machine_memory_mb())
 
 
 def take_gpus(service_name: str) -> None:
