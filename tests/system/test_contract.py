@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import pickle
+import re
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from pixano_inference.gateway.metrics import CACHE_EVENTS, CATALOGUE, GPU_MEMORY
 from pixano_inference.protocol.messages import MEDIA_TYPE, decode, to_plain
 from pixano_inference.schemas import CompressedRLE, NDArrayFloat
 from tests.servers import Server
@@ -328,6 +330,21 @@ def test_the_callers_request_id_comes_back(http: httpx.Client) -> None:
     assert http.get("/health", headers={"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"
     made = http.get("/health", headers={b"X-Request-ID": "a b\u00e9".encode()}).headers["x-request-id"]
     assert len(made) == 32
+
+
+def test_a_running_server_exports_every_metric_with_its_labels(http: httpx.Client) -> None:
+    segment(http)
+    text = http.get("/metrics").text
+    for metric in CATALOGUE:
+        (family,) = metric.collect()
+        name = family.name + ("_total" if family.type == "counter" else "")
+        assert f"# TYPE {name} {family.type}" in text
+        if metric in (CACHE_EVENTS, GPU_MEMORY):  # these models have neither
+            continue
+        samples = re.findall(rf"^{name}(?:_bucket|_sum|_count)?\{{([^}}]*)\}} ", text, re.MULTILINE)
+        assert samples, name
+        for labels in samples:
+            assert set(re.findall(r"(\w+)=", re.sub(r'"[^"]*"', "", labels))) - {"le"} == set(metric._labelnames)
 
 
 def test_metrics_have_bounded_labels(http: httpx.Client) -> None:
