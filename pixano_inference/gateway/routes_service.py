@@ -46,17 +46,17 @@ def settings(state: GatewayState) -> Settings:
             node = str(replica.status.get("node"))
             cpus[node] = int(replica.status.get("cpus") or 1)
             gpus_used += pool.model.deployment.num_gpus
-            held += [(node, str(gpu), name) for gpu in replica.status.get("gpus") or []]
-    several = len(cpus) > 1
+            held += [(str(replica.status.get("host")), str(gpu), name) for gpu in replica.status.get("gpus") or []]
+    several = len({host for host, _, _ in held}) > 1
     return Settings(
         app_name=APP_NAME,
         app_version=__version__,
         app_description=APP_DESCRIPTION,
         num_cpus=sum(cpus.values()),
-        num_gpus=max(local_gpu_count(), len({(node, gpu) for node, gpu, _ in held})),
+        num_gpus=max(local_gpu_count(), len({(host, gpu) for host, gpu, _ in held})),
         num_nodes=len(cpus),
         gpus_used=gpus_used,
-        gpu_to_model={(f"{node}:{gpu}" if several else gpu): name for node, gpu, name in held},
+        gpu_to_model={(f"{host}:{gpu}" if several else gpu): name for host, gpu, name in held},
         models=list(state.pools),
         models_to_capability={name: str(pool.model.capability) for name, pool in state.pools.items()},
     )

@@ -76,6 +76,8 @@ def common_environment(model_set: ModelSet, options: RenderOptions) -> list[k8s.
         variable("PIXANO_CONFIG", f"{naming.SOURCE_FOLDER}/models/{_file_name(model_set)}"),
         variable("PIXANO_LOG_FORMAT", "json"),
         *traces,
+        # how many nodes and cores there are is told by it; a pod's own host name is none of a node
+        field("PIXANO_NODE_NAME", "spec.nodeName"),
         k8s.V1EnvVar(
             name="PIXANO_RUNNER_SECRET",
             value_from=k8s.V1EnvVarSource(
@@ -93,6 +95,12 @@ def common_environment(model_set: ModelSet, options: RenderOptions) -> list[k8s.
 def variable(name: str, value: str) -> k8s.V1EnvVar:
     """Return a plain environment variable."""
     return k8s.V1EnvVar(name=name, value=value)
+
+
+def field(name: str, path: str) -> k8s.V1EnvVar:
+    """Return a variable that holds a field of the pod."""
+    reference = k8s.V1ObjectFieldSelector(api_version="v1", field_path=path)
+    return k8s.V1EnvVar(name=name, value_from=k8s.V1EnvVarSource(field_ref=reference))
 
 
 def optional_secret(name: str, secret: str, key: str) -> k8s.V1EnvVar:

@@ -49,6 +49,14 @@ def limit_threads(deployment: DeploymentConfig) -> None:
         torch.set_num_threads(threads)
 
 
+def host_name() -> str:
+    """Return what tells the GPUs of one runner from those of another: the machine, or the pod on Kubernetes.
+
+    There each pod counts its GPUs from 0, and none has another one's.
+    """
+    return os.uname().nodename
+
+
 def node_name() -> str:
     """Return the name of the machine: the node's on Kubernetes, where PIXANO_NODE_NAME gives it."""
-    return os.environ.get("PIXANO_NODE_NAME") or os.uname().nodename
+    return os.environ.get("PIXANO_NODE_NAME") or host_name()

@@ -25,7 +25,7 @@ from pixano_inference.protocol.tracing import record_step, step_span
 from pixano_inference.schemas import Schema
 
 from .batcher import Arrival, Batcher
-from .devices import gpu_memory, limit_threads, node_name, visible_gpus
+from .devices import gpu_memory, host_name, limit_threads, node_name, visible_gpus
 from .execution import checked, public_error, run_batch
 from .stream import STARTED, stream_in_thread
 from .work import Work
@@ -100,6 +100,7 @@ class ModelHost:
             "reason": self.reason,
             "pid": os.getpid(),
             "node": node_name(),
+            "host": host_name(),
             "cpus": os.cpu_count() or 1,
             "gpus": visible_gpus() if self.resolved.deployment.num_gpus else [],
             "gpu_memory": gpu_memory(),

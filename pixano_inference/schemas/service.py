@@ -54,7 +54,7 @@ class Settings(Schema):
         num_gpus: GPUs of all nodes.
         num_nodes: Machines.
         gpus_used: Sum of what the deployed models hold; a model may hold a fraction.
-        gpu_to_model: GPU index to the name of the model on it.
+        gpu_to_model: GPU index to the name of the model on it; with several machines, or pods, ``host:index``.
         models: Names of the deployed models.
         models_to_capability: Name of each model to its capability.
     """

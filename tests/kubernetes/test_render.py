@@ -138,6 +138,13 @@ def test_torch_uses_as_many_threads_as_cpus_are_requested() -> None:
     assert _environment(objects["Deployment", "runner-m"])["OMP_NUM_THREADS"] == "3"
 
 
+def test_every_pod_knows_its_node() -> None:
+    for name in ("gateway", "runner-m"):
+        container = _pod(_one(make_model("m", "org/m"))["Deployment", name])["containers"][0]
+        (node,) = [entry for entry in container["env"] if entry["name"] == "PIXANO_NODE_NAME"]
+        assert node["valueFrom"]["fieldRef"]["fieldPath"] == "spec.nodeName"
+
+
 def test_a_changed_config_file_rolls_the_pods() -> None:
     def config_map(text: str) -> str:
         rendered = render(make_set(make_model("m", "org/m")), text, RenderOptions(image=IMAGE))
