@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -27,12 +25,12 @@ from pixano_inference.schemas import Schema
 from .batcher import Arrival, Batcher
 from .devices import gpu_memory, host_name, limit_threads, node_name, visible_gpus
 from .execution import checked, public_error, run_batch
+from .side_threads import SideThreads
 from .stream import STARTED, stream_in_thread
 from .work import Work
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 State = Literal["starting", "ready", "failed", "draining"]
 
 
@@ -63,7 +61,7 @@ class ModelHost:
             wait_s=deployment.batch_wait_timeout_s,
             max_queue=deployment.max_queue_size,
         )
-        self._side = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="side")
+        self._side = SideThreads()
         self._received = ReceivedMedia(int(server_settings().runner_media_mb * 1024 * 1024))
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -78,7 +76,7 @@ class ModelHost:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._batcher.close()
-        self._side.shutdown(wait=False, cancel_futures=True)
+        self._side.close()
         if self.model is not None and self.state != "failed":
             self.model.unload()
 
@@ -149,20 +147,25 @@ class ModelHost:
         return model
 
     async def _watch_for_hangs(self) -> None:
-        # A thread cannot be killed. When everybody has given up on a batch and the model goes on regardless, the
-        # process makes room for a new one.
+        # A thread cannot be killed. When everybody has given up on a batch, or on what runs beside the model's thread,
+        # and it goes on regardless, the process makes room for a new one.
         hopeless: list[Work] = []
         hopeless_since = 0.0
         while True:
             await asyncio.sleep(1.0)
             running = self._batcher.running
+            if self._side.hanging_s > self._hang_grace_s:
+                self._end_for_a_hang()
             if not running or not all(work.abandoned for work in running):
                 hopeless = []
             elif running is not hopeless:  # given up anew: another batch each time is no hang
                 hopeless, hopeless_since = running, time.monotonic()
             elif time.monotonic() - hopeless_since > self._hang_grace_s:
-                logger.critical("model %s does not stop; replacing its process", self.resolved.name)
-                os._exit(70)
+                self._end_for_a_hang()
+
+    def _end_for_a_hang(self) -> None:
+        logger.critical("model %s does not stop; replacing its process", self.resolved.name)
+        os._exit(70)
 
     def _run_batch(self, batch: Any) -> list[Any]:
         assert self.model is not None, "requests are refused until the model is loaded"  # noqa: S101  # an invariant
@@ -221,12 +224,12 @@ class ModelHost:
             work.on_begin = on_begin
             if isinstance(model, PipelinedModel):
                 with step_span("preprocess"):
-                    work.prepared = await self._beside(model.preprocess, work.input)
+                    work.prepared = await self._side.run(work.deadline, model.preprocess, work.input)
             arrival.end()
             raw = await self._batcher.submit(work)
             self._record_steps(work, work.model_seconds)
             with step_span("postprocess"):
-                data = await self._beside(self._finish, model, raw)
+                data = await self._side.run(work.deadline, self._finish, model, raw)
         except (PixanoError, asyncio.CancelledError):
             raise
         except Exception as error:
@@ -241,11 +244,6 @@ class ModelHost:
             "model_seconds": work.model_seconds,
             "batch_size": work.batch_size,
         }
-
-    async def _beside(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Run something in a thread beside the model's, with the request's id for its log lines."""
-        run = contextvars.copy_context().run
-        return await asyncio.get_running_loop().run_in_executor(self._side, run, function, *arguments)
 
     def _record_steps(self, work: Work, model_seconds: float) -> None:
         record_step("queue", work.queued_at, work.queue_seconds)
