@@ -44,7 +44,7 @@ def engine() -> Iterator[Engine]:
         yield engine
     finally:
         if kept:
-            engine.remove_containers()
+            engine.release()
         else:
             engine.destroy()
 

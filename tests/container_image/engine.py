@@ -174,8 +174,8 @@ class Engine:
         engine.environment["BUILDAH_LAYERS"] = "false"
         return engine
 
-    def destroy(self) -> None:
-        """Remove containers, mounts and the folder."""
+    def release(self) -> None:
+        """Remove containers and mounts; images stay."""
         try:
             self.remove_containers()
         finally:
@@ -183,5 +183,11 @@ class Engine:
             mounted = [line.split(" ")[1] for line in Path("/proc/mounts").read_text().splitlines()]
             for place in sorted((m for m in mounted if m.startswith(f"{self.folder}/")), reverse=True):
                 subprocess.run(["umount", "--lazy", place], check=False)
+
+    def destroy(self) -> None:
+        """Remove containers, mounts and the folder."""
+        try:
+            self.release()
+        finally:
             # some hundred thousand files
             subprocess.run(["rm", "-rf", "--one-file-system", str(self.folder)], check=False)
