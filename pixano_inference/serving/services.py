@@ -23,6 +23,7 @@ from pixano_inference.runner.host import ModelHost
 from pixano_inference.runner.oip import OipRunnerApp
 
 from .allocator import keep_freed_memory
+from .bounded_head import bound_heads
 from .direct import DirectMount
 from .draining import drain_on_signal, leave_on_signal
 from .environment import ROLE_VARIABLE, prepare_environment
@@ -169,6 +170,7 @@ def make_service() -> Any:
         ConfigError: The config file or the role is wrong.
     """
     prepare_environment()
+    bound_heads()
     settings, model_set = server_settings(), current_model_set()
     role = os.environ.get(ROLE_VARIABLE, "all")
     plan_this_machine(model_set, role)

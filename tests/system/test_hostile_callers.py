@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import socket
 from collections.abc import Iterator
@@ -110,6 +111,23 @@ def test_a_body_over_the_limit_is_refused_with_flat_memory(server: Server, http:
             b"Content-Type: application/json\r\nContent-Length: 1000000000000\r\n\r\n"
         )
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+    assert highest - before < 24 * 2**20
+
+
+def test_headers_without_end_are_refused_with_flat_memory(server: Server, http: httpx.Client) -> None:
+    process = psutil.Process(server.gateway_pid())
+    before = highest = process.memory_info().rss
+    for flood in (b"a" * 2**20, b"x: y\r\n" * 100_000):
+        with (
+            contextlib.suppress(ConnectionError),
+            socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection,
+        ):
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ")
+            for _ in range(60):
+                connection.sendall(flood)
+                highest = max(highest, process.memory_info().rss)
+            pytest.fail("everything was taken")
+    assert http.get("/health").status_code == 200
     assert highest - before < 24 * 2**20
 
 
