@@ -23,6 +23,7 @@ async def count(scope: Scope, receive: Receive, send: Send) -> None:
     while more:
         message = await receive()
         size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+    await asyncio.sleep(float(dict(scope["headers"]).get(b"x-sleep", b"0")))
     text = b"%d bytes" % size
     head = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(text))]}
     await send(head)
@@ -99,6 +100,42 @@ async def test_the_refusal_is_json_with_an_id(port: int) -> None:
     assert head.startswith(b"HTTP/1.1 431 ")
     assert b"x-request-id: " in head
     assert body == b'{"detail":"the headers are larger than the allowed 65536 bytes","code":"headers"}'
+
+
+@pytest.mark.parametrize(
+    ("parts", "closed"),
+    [
+        ([b""], True),
+        ([START], True),
+        ([START + b"X: "] + [b"y"] * 20, True),  # dripping
+        ([START + b"Content-Length: 3\r\n\r\n", b"ab"], True),
+        ([START + b"Content-Length: 20\r\n\r\n"] + [b"y"] * 20, False),  # slow, but it comes
+    ],
+    ids=["nothing", "half a head", "a dripping head", "half a body", "a slow body"],
+)
+async def test_a_request_that_does_not_arrive_ends(
+    port: int, parts: list[bytes], closed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BoundedHeadProtocol, "silence_s", 0.4)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def send() -> None:
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(0.04)
+
+    sending = asyncio.create_task(send())
+    async with asyncio.timeout(5):
+        received = await reader.read(100)
+    await sending
+    writer.close()
+    assert (received == b"") is closed
+
+
+async def test_a_slow_answer_is_no_silence(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedHeadProtocol, "silence_s", 0.05)
+    received, _ = await answer(port, START + b"X-Sleep: 0.4\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+    assert received.endswith(b"0 bytes")
 
 
 async def test_trailers_are_bounded_too(port: int) -> None:
