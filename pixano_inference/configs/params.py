@@ -79,7 +79,7 @@ class Sam2VideoParams(TorchParams):
     """Parameters of ``Sam2VideoModel``.
 
     Attributes:
-        vos_optimized: Compile the whole per-frame step rather than the image encoder alone.
+        vos_optimized: Compile everything that a frame takes, the memory encoder too.
         propagate: Whether objects are followed when the request does not say.
         embedding_cache_mb: Bound of the cache of frames in MiB; null: a share of the memory free at start, 0: none.
     """

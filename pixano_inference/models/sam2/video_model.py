@@ -75,23 +75,27 @@ class Sam2VideoModel(TrackingModel):
                 "name the same checkpoint on the hub, for instance 'facebook/sam2.1-hiera-tiny'"
             )
         self._model, self._normalization = load_transformers("Sam2VideoModel", self.params, self._precision)
-        if self.params.compile or self.params.vos_optimized:
+        if self._compiled:
             self._compile()
         # compiled memory attention sees its longest memory only after as many frames
-        self._warm_up(self._model.num_maskmem + 2 if self.params.vos_optimized else 2)
+        self._warm_up(self._model.num_maskmem + 2 if self._compiled else 2)
         limit = cache_limit_bytes(self.params.embedding_cache_mb, self._precision.device)
         self.cache = FrameCache(limit, checkpoint_revision(self._model, self.params.path))
 
+    @property
+    def _compiled(self) -> bool:
+        return self.params.compile or self.params.vos_optimized
+
     def _compile(self) -> None:
         model = self._model
-        logger.info("compiling the image encoder%s", " and the per-frame step" if self.params.vos_optimized else "")
+        logger.info("compiling the video model; the first time this takes minutes")
         model.vision_encoder.compile(backend=COMPILE_BACKEND, dynamic=False)
+        # the second number of clicks that it sees makes a graph for all numbers
+        model.mask_decoder.compile(backend=COMPILE_BACKEND)
+        # the memory grows over the first frames: one graph for all its lengths
+        model.memory_attention.compile(backend=COMPILE_BACKEND, dynamic=True)
         if self.params.vos_optimized:
-            # the second number of clicks that it sees makes a graph for all numbers
-            model.mask_decoder.compile(backend=COMPILE_BACKEND)
             model.memory_encoder.compile(backend=COMPILE_BACKEND, dynamic=False)
-            # the memory grows over the first frames: one graph for all its lengths
-            model.memory_attention.compile(backend=COMPILE_BACKEND, dynamic=True)
 
     @property
     def side(self) -> int:
@@ -103,7 +107,7 @@ class Sam2VideoModel(TrackingModel):
         size = ImageSize(self.side, self.side)
         pixels = torch.zeros(3, self.side, self.side, device=self._precision.device)
         middle = [self.side / 2, self.side / 2]
-        for clicks in (1, 7) if self.params.vos_optimized else (1,):
+        for clicks in (1, 7) if self._compiled else (1,):
             prompt = ObjectPrompt(0, 0, [middle] * clicks, [1] * clicks)
             tracked = TrackedObject(self._model, prompt, sessions_cache(self._precision.device), self._precision.device)
             with self._precision.autocast():
