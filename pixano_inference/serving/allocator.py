@@ -1,4 +1,4 @@
-"""The C library's memory allocator, set for a process that decodes images all day."""
+"""The C library's memory allocator, set for processes that handle images and arrays all day."""
 
 from __future__ import annotations
 

@@ -139,6 +139,7 @@ def gateway_service(model_set: ModelSet, settings: ServerSettings, runners: list
         configure_tracing(GATEWAY_NAME)
         state = GatewayState(model_set, settings)
         app.serve(create_app(state), state.close)
+        keep_freed_memory()
         leave_on_signal(state.leaving)
         try:
             await state.start()
