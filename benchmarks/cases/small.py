@@ -21,7 +21,7 @@ def measure(served: servers.Served, what: load.Load) -> tuple[load.Measured, flo
 
 def run(setup: Setup) -> Outcome:
     """Measure CPU, throughput and latency at each concurrency, and other ways to send the same picture."""
-    requests, repeats = setup.count(400, 60), setup.count(3, 1)
+    requests, repeats = setup.count(400, 60), setup.count(7, 1)
     uris = bodies.pictures(SMALL, 4)
     outcome = Outcome([])
     throughput = Series("640 × 480 JPEG, one RLE: throughput", "requests per second")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pixano_inference.configs.server_settings import ServerSettings
 from pixano_inference.errors import InvalidInput, PixanoError, TooLarge
+from pixano_inference.media import resolve as resolve_module
 from pixano_inference.media.data_uri import decode_data_uri
 from pixano_inference.media.image_header import check_image_header
 from pixano_inference.media.resolve import MediaResolver
@@ -148,3 +149,23 @@ def test_any_bytes_are_a_size_or_a_refusal_in_our_words(data: bytes, magic: byte
     else:
         message = f"the image has {width} × {height}" if width > 0 and height > 0 else "a size of nothing"
     assert message.startswith(refusals)
+
+
+def test_the_header_of_an_image_is_read_once_and_that_of_a_refused_one_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[int] = []
+
+    def look(data: bytes | memoryview, **limits: Any) -> tuple[int, int]:
+        looks.append(len(data))
+        return check_image_header(data, **limits)
+
+    monkeypatch.setattr(resolve_module, "check_image_header", look)
+    media = resolver()
+    good, other = png(4, 4), png(5, 4)
+    assert media.check_upload(good) == media.check_upload(good) == ImageBytes(good)
+    media.check_upload(other)
+    for _ in range(2):
+        with pytest.raises(InvalidInput):
+            media.check_upload(b"no image")
+    assert looks == [len(good), len(other), 8, 8]
