@@ -233,13 +233,17 @@ def test_a_large_jpeg_that_is_decoded_at_a_smaller_scale_gives_the_same_masks(
 
 def test_half_precision_gives_the_same_masks(sam2: Sam2ImageModel, scenes: list[Scene], click: Click) -> None:
     half = load_image_model(DEMO / "sam2-image", torch_dtype="bfloat16")
-    overlaps = []
-    for scene in scenes[:3]:
-        request = ask(png(scene.image), points=[[click(scene, k)] for k in scene.objects], multimask_output=False)
-        for one, other in zip(sam2.predict(request).masks, half.predict(request).masks, strict=True):
-            overlaps += [overlap(a, b) for a, b in zip(one, other, strict=True)]
+    best, all_of_them = [], []
+    for scene in scenes[:8]:
+        request = ask(png(scene.image), points=[[click(scene, k)] for k in scene.objects])
+        full, rounded = sam2.predict(request), half.predict(request)
+        for one, other, scores in zip(full.masks, rounded.masks, full.scores.to_numpy(), strict=True):
+            overlaps = [overlap(a, b) for a, b in zip(one, other, strict=True)]
+            best.append(overlaps[int(scores.argmax())])
+            all_of_them += overlaps
+    assert np.mean(best) >= 0.995
     # eight bits of mantissa move a few pixels on the border of a mask of a few hundred
-    assert np.mean(overlaps) >= 0.97
+    assert np.mean(all_of_them) >= 0.98
     assert half.metadata["dtype"] == "bfloat16"
 
 

@@ -236,12 +236,23 @@ def test_nothing_grows_with_the_length_of_the_video(sam2_video: Sam2VideoModel, 
     assert not tracked._session.processed_frames
 
 
-def test_half_precision_follows_the_same_object(clip: Clip, frames: list[ImageBytes]) -> None:
-    label = clip.objects[0]
-    request = follow(frames[:3], objects_ids=[1], frame_indexes=[0], points=[click(clip, label)])
-    half = load_video_model(DEMO / "sam2-video", torch_dtype="bfloat16").predict(request)
-    assert overlap(half.masks[0], clip.labels[0] == label) > 0.5
-    assert len(half.masks) == 3
+def test_half_precision_follows_the_same_objects(sam2_video: Sam2VideoModel) -> None:
+    half = load_video_model(DEMO / "sam2-video", torch_dtype="bfloat16")
+    overlaps = []
+    for seed in range(3):
+        clip = draw_clip(HELD_OUT_SEED + seed, 3)
+        for label in [k for k in clip.objects[:2] if (clip.labels[0] == k).any()]:
+            request = follow(
+                [png(frame) for frame in clip.frames],
+                objects_ids=[1],
+                frame_indexes=[0],
+                points=[click(clip, label)],
+            )
+            full, rounded = sam2_video.predict(request), half.predict(request)
+            overlaps += [overlap(a, b) for a, b in zip(full.masks, rounded.masks, strict=True)]
+    # where two candidates of a click score alike, rounding may choose the other one: the median says nothing of those
+    assert np.median(overlaps) >= 0.995
+    assert len(overlaps) >= 12
 
 
 def test_an_optimized_model_answers_alike_and_compiles_nothing_once_it_is_warm(
