@@ -8,12 +8,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _MIB = 1024 * 1024
 _MAPPED_FROM = 32 * _MIB
 """Blocks from this size are mapped and given back one by one; glibc's own moving threshold ends here as well."""
-_KEPT = 128 * _MIB
-"""Free memory that is kept at the end of the heap."""
 
 
-def keep_freed_memory() -> bool:
-    """Keep freed memory for the next request rather than giving it back to the system after each.
+def keep_freed_memory(most_mib: int) -> bool:
+    """Keep freed memory for the next request, up to ``most_mib`` MiB, rather than giving it back to the system.
 
     glibc begins by mapping every block of 128 KiB or more, so that each decoded image costs thousands of page faults:
     1.6 of the 4.2 ms of CPU of a 640 × 480 JPEG, decoded in one thread. Does nothing, and returns false, where the C
@@ -25,4 +23,4 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM)) and bool(mallopt(_M_TRIM_THRESHOLD, _KEPT))
+    return bool(mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM)) and bool(mallopt(_M_TRIM_THRESHOLD, most_mib * _MIB))

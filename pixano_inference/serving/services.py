@@ -38,6 +38,8 @@ from .tracing import configure_tracing
 GATEWAY_NAME = "gateway"
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 7463
+_RUNNER_KEEPS_MIB, _GATEWAY_KEEPS_MIB = 128, 64
+"""Freed memory: several decoded images; the embeddings of one, as they came and as they go."""
 _NO_LIMIT_S = 7 * 24 * 3600
 
 _quiet: dict[str, Any] = {
@@ -89,7 +91,7 @@ def runner_service(model: ResolvedModel, model_set: ModelSet, settings: ServerSe
         configure_logging(model.name)
         configure_tracing(model.name)
         take_gpus(name)
-        keep_freed_memory()
+        keep_freed_memory(_RUNNER_KEEPS_MIB)
         drain_on_signal(host, app)
         # a pod that keeps ending is held back by Kubernetes
         alone = os.environ.get(ROLE_VARIABLE, "all") != "all"
@@ -139,7 +141,7 @@ def gateway_service(model_set: ModelSet, settings: ServerSettings, runners: list
         configure_tracing(GATEWAY_NAME)
         state = GatewayState(model_set, settings)
         app.serve(create_app(state), state.close)
-        keep_freed_memory()
+        keep_freed_memory(_GATEWAY_KEEPS_MIB)
         leave_on_signal(state.leaving)
         try:
             await state.start()

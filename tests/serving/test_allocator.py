@@ -14,7 +14,7 @@ import sys
 import numpy as np
 from pixano_inference.serving.allocator import keep_freed_memory
 
-assert sys.argv[1] == "plain" or keep_freed_memory()
+assert sys.argv[1] == "plain" or keep_freed_memory(64)
 np.ones(3 << 20, dtype=np.uint8)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
