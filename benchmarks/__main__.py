@@ -34,7 +34,7 @@ def main() -> int:
             began = time.monotonic()
             try:
                 outcomes[name] = CASES[name](setup)
-            except Exception as error:
+            except Exception as error:  # a case that fails is a line of the report, and the exit status
                 traceback.print_exc()
                 reason = f"not run: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
                 outcomes[name] = Outcome([Result(name, "", None, note=reason)])

@@ -33,7 +33,7 @@ REDIRECTS_INSIDE = [
 """Where a redirect from outside must not lead; ``{port}`` is the port of a server inside."""
 
 PATHS_OUTSIDE = [
-    "{tree}/secret.png", "../secret.png", "{tree}/root/../secret.png", "{tree}/root2/b.png", "link-out.png",
+    "{tree}/secret.png", "../secret.png", "{tree}/media/../secret.png", "{tree}/media2/b.png", "link-out.png",
     "fifo.png",
     "folder-out/secret.png", "device.png", "loop", "video", ".", "", "/", "/etc/passwd", "/dev/zero",
     "/proc/self/environ",
@@ -41,7 +41,7 @@ PATHS_OUTSIDE = [
     "~root/a.png",
     "..\\secret.png", "%2e%2e/secret.png", "....//secret.png",
 ]  # fmt: skip
-"""What is not below the media root ``{tree}/root``, or no regular file."""
+"""What is not below the media root ``{tree}/media``, or no regular file."""
 
 NO_REFERENCES = [
     "", " ", "data:", "data:image/png", "data:image/png;base64", "data:image/png;base64,", "data:image/png,abc",

@@ -123,7 +123,7 @@ class Server:
     def __enter__(self) -> Server:
         try:
             self.wait_until_ready()
-        except BaseException:
+        except BaseException:  # no process is left behind, whatever it was
             self.stop()
             raise
         return self

@@ -64,7 +64,7 @@ class SyncPixanoInferenceClient(ClientBase):
         client = cls(url=url, api_key=api_key, timeout=timeout)
         try:
             settings = client.get_settings()
-        except BaseException:
+        except BaseException:  # whatever it was, the connections are not left open
             client.close()
             raise
         for name, value in settings:

@@ -71,7 +71,7 @@ class NDJSONResponse(Response):
                     await send({"type": "http.response.body", "body": _encode(line), "more_body": True})
             except PixanoError as error:
                 await send({"type": "http.response.body", "body": _encode(error_line(error)), "more_body": True})
-            except Exception as error:
+            except Exception as error:  # the head is sent: the failure can only be told as a line
                 logger.error("request %s failed", current_request_id(), exc_info=error)
                 line = error_line(PixanoError("the server failed on this request"))
                 await send({"type": "http.response.body", "body": _encode(line), "more_body": True})

@@ -126,7 +126,7 @@ class Replica:
                 pass
             except asyncio.CancelledError:
                 raise
-            except Exception:
+            except Exception:  # a runner that is not watched any more would stay lost
                 logger.exception("watching the runner at %s failed", self.address)
             if self.status:
                 if self.state != "draining":

@@ -80,7 +80,7 @@ async def answer(state: GatewayState, http_request: Request, capability: Capabil
     lines = _LINES[capability](prepared, prepared.messages())
     try:
         first = await unless_disconnected(http_request, anext(lines))
-    except BaseException:
+    except BaseException:  # cancellation, too, must stop the model
         await lines.aclose()
         raise
     return NDJSONResponse(first, lines)

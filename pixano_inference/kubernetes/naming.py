@@ -23,7 +23,7 @@ PROGRAM = ("python", "-m", "pixano_inference.cli")
 WEIGHTS_FOLDER = "/weights"
 DATA_FOLDER = "/data"
 
-RUNNER_SECRET = "pixano-runner"  # noqa: S105  # the name of a Secret  # the name of a Secret
+RUNNER_SECRET = "pixano-runner"  # noqa: S105  # the name of a Secret
 API_KEYS_SECRET = "pixano-api-keys"  # noqa: S105  # the name of a Secret
 HUB_TOKEN_SECRET = "pixano-hub-token"  # noqa: S105  # the name of a Secret
 JOBS_SECRET = "pixano-jobs"  # noqa: S105  # the name of a Secret

@@ -98,7 +98,7 @@ class FairThreads:
 
         try:
             running = self._threads.submit(contextvars.copy_context().run, work)
-        except BaseException:
+        except BaseException:  # the slot is given back, whatever it was
             free(None)
             raise
         running.add_done_callback(free)

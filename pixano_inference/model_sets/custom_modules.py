@@ -63,5 +63,5 @@ def import_module(name: str, folders: Iterable[str]) -> ModuleType:
         return importlib.import_module(name)
     except ConfigError:
         raise
-    except Exception as error:
+    except Exception as error:  # a user's module may raise anything
         raise ConfigError(f"module {name!r} cannot be imported: {type(error).__name__}: {error}") from error

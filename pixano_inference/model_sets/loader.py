@@ -79,7 +79,7 @@ def _entries(config: Path, folders: Sequence[Path]) -> list[ModelConfig]:
         raise ConfigError(f"{config}{_line(config, error)}: {error.title}: {_explain(error)}") from error
     except SystemExit as error:
         raise ConfigError(f"{config}: it calls exit({error.code!r})") from error
-    except Exception as error:
+    except Exception as error:  # a user's file may raise anything
         raise ConfigError(f"{config}{_line(config, error)}: {type(error).__name__}: {error}") from error
     if "models" not in namespace:
         raise ConfigError(f"{config}: it defines no list 'models' of ModelConfig")

@@ -88,7 +88,7 @@ class InferenceModel(ABC, Generic[InputT, OutputT]):
                 results.append(self.predict(item))
             except Canceled:
                 raise
-            except Exception as error:
+            except Exception as error:  # one bad request fails alone
                 results.append(error)
         return results
 

@@ -46,7 +46,7 @@ class PipelinedModel(InferenceModel[InputT, OutputT]):
                 prepared.append((index, self.preprocess(item)))
             except Canceled:
                 raise
-            except Exception as error:
+            except Exception as error:  # one bad request fails alone
                 results[index] = error
         raws = self.infer_batch([item for _, item in prepared]) if prepared else []
         for (index, _), raw in zip(prepared, raws, strict=True):
@@ -54,6 +54,6 @@ class PipelinedModel(InferenceModel[InputT, OutputT]):
                 results[index] = raw if isinstance(raw, Exception) else self.postprocess(raw)
             except Canceled:
                 raise
-            except Exception as error:
+            except Exception as error:  # one bad request fails alone
                 results[index] = error
         return results

@@ -69,7 +69,7 @@ def run_batch(model: InferenceModel[Any, Any], batch: Sequence[Work]) -> list[An
         return _with_second_try(model, call, batch)
     except Canceled:
         raise
-    except Exception as error:
+    except Exception as error:  # a model may raise anything; each request is tried alone
         if len(batch) == 1:
             return [error]
         logger.warning(
@@ -92,7 +92,7 @@ def _with_second_try(
 ) -> list[Any]:
     try:
         return call(batch)
-    except Exception as error:
+    except Exception as error:  # the error is torch's, which is not imported here
         if not _is_out_of_memory(error):
             raise
         logger.warning("model %s is out of GPU memory; dropping its caches and trying once more", model.model_name)

@@ -122,7 +122,7 @@ class ModelHost:
         started = time.monotonic()
         try:
             self.model = await asyncio.get_running_loop().run_in_executor(self._batcher.thread, self._load_in_thread)
-        except BaseException as error:
+        except BaseException as error:  # a model that calls sys.exit() has failed to load as well
             if isinstance(error, asyncio.CancelledError):
                 raise
             reason = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
@@ -232,7 +232,7 @@ class ModelHost:
                 data = await self._side.run(work.deadline, self._finish, model, raw)
         except (PixanoError, asyncio.CancelledError):
             raise
-        except Exception as error:
+        except Exception as error:  # a model may raise anything; its words stay in the log
             raise public_error(model, error) from error
         finally:
             self.in_flight -= 1
@@ -293,7 +293,7 @@ class ModelHost:
             if isinstance(error, Canceled) and time.monotonic() >= work.deadline:
                 raise TimedOut("the model took longer than its time limit") from None
             raise
-        except Exception as error:
+        except Exception as error:  # a model may raise anything; its words stay in the log
             raise public_error(model, error) from error
         finally:
             work.canceled.set()

@@ -94,7 +94,7 @@ class OipRunnerApp:
             return failure(schema_errors(error.errors()), 422, path=path)
         except MemoryError:
             return error_response(TooLarge("the request needs more memory than there is"), path)
-        except Exception:
+        except Exception:  # the outermost: a caller gets JSON, whatever happened
             logger.exception("request %s failed", current_request_id())
             return error_response(PixanoError("the runner failed on this request"), path)
 

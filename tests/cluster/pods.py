@@ -174,7 +174,7 @@ class Cluster:
                 for pod in pods:
                     pod.end()
                     self.pods[name].remove(pod)
-            except BaseException as error:
+            except BaseException as error:  # raised again where the result is awaited
                 done.set_exception(error)
             else:
                 done.set_result(None)

@@ -97,7 +97,7 @@ class RedisJobStore(JobStore):
                 job.job_id, job.key_id, job.model, request, job.media_bytes, quota.jobs_per_key, quota.media_bytes,
             )  # fmt: skip
             quota.check(waiting, stored, job.media_bytes)
-        except BaseException:
+        except BaseException:  # cancellation, too, must not leave the media behind
             with contextlib.suppress(RedisError, OSError):
                 await self._redis.delete(key)
             raise

@@ -64,7 +64,7 @@ def _guarded(
                 raise StoreUnavailable(
                     f"the store of jobs cannot be used: {type(error).__name__}", retry_after_s=5
                 ) from error
-            except BaseException:
+            except BaseException:  # cancellation, too, must end the transaction
                 await self._rollback()
                 raise
 

@@ -100,7 +100,7 @@ class JobWorker:
                     job = await self._store.claim(self._owner, models)
             except StoreUnavailable as error:
                 logger.warning("no jobs can be claimed: %s", error)
-            except Exception:
+            except Exception:  # the loop that serves all jobs outlives one failure
                 logger.exception("claiming a job failed")
             if job is not None:
                 self._busy[job.model] += 1
@@ -118,7 +118,7 @@ class JobWorker:
                     metrics.JOBS.labels(status).set(count)
             except StoreUnavailable as error:
                 logger.warning("jobs cannot be swept: %s", error)
-            except Exception:
+            except Exception:  # the loop that serves all jobs outlives one failure
                 logger.exception("sweeping jobs failed")
             await asyncio.sleep(_POLL_S)
 
@@ -146,7 +146,7 @@ class JobWorker:
         except StoreUnavailable as error:
             # the lease runs out, and whoever reaches the store first takes the job up
             logger.warning("job %s was let go: %s", job.job_id, error)
-        except Exception:
+        except Exception:  # nobody waits for this task: its failure would be lost
             logger.exception("job %s was let go", job.job_id)
         finally:
             try:
@@ -170,7 +170,7 @@ class JobWorker:
         except PixanoError as error:
             await self._after(error, job, attempt)
             return
-        except Exception:
+        except Exception:  # a job ends by the contract, whatever happened
             logger.exception("job %s failed", job.job_id)
             ending = Ending(JobStatus.FAILED, "the server failed on this job", 500)
         if ending is not None:

@@ -133,7 +133,7 @@ class TransformersDetector(DetectionModel):
         for index, item in enumerate(inputs):
             try:
                 query = self._check(item)
-            except Exception as error:
+            except Exception as error:  # one bad request fails alone
                 results[index] = error
             else:
                 groups.setdefault(self._group(query), {})[index] = query
@@ -146,7 +146,7 @@ class TransformersDetector(DetectionModel):
                 ]
             except Canceled:
                 raise
-            except Exception as error:
+            except Exception as error:  # one group's failure is not the others'
                 answers = error
             for place, index in enumerate(group):
                 results[index] = answers if isinstance(answers, Exception) else answers[place]

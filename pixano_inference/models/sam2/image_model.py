@@ -10,6 +10,7 @@ import torch
 
 from pixano_inference.configs import ModelConfig, Sam2ImageParams
 from pixano_inference.errors import ConfigError, InvalidInput
+from pixano_inference.media.image_header import check_image_header
 from pixano_inference.models.base import SegmentationModel
 from pixano_inference.models.embedding_cache import EmbeddingCache
 from pixano_inference.models.pipeline import PipelinedModel
@@ -21,7 +22,7 @@ from pixano_inference.schemas.media_bytes import media_bytes
 from .checkpoint import Precision, checkpoint_revision, is_meta_checkpoint, load_transformers
 from .image_network import DecodedPrompt, Features, ImageNetwork, TransformersImageNetwork
 from .masks import full_size_mask
-from .preprocessing import ImageSize, decode_for_model, image_size
+from .preprocessing import ImageSize, decode_for_model
 from .prompts import Prompt, prompts_of
 
 
@@ -128,7 +129,7 @@ class Sam2ImageModel(PipelinedModel[SegmentationInput, SegmentationOutput], Segm
         key = f"{self._revision}:{image.digest}"
         pixels: torch.Tensor | None = None
         if input.image_embedding is not None and input.high_resolution_features is not None:
-            size = image_size(image.data)
+            size = ImageSize(*check_image_header(image.data))
             features = _features_sent(network, input.image_embedding, input.high_resolution_features)
             encoded: Encoded | None = Encoded(features, size)
         else:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pixano_inference.errors import InvalidInput
-from pixano_inference.media.images import FORMATS, decode_scaled
+from pixano_inference.media.images import decode_scaled
 
 logger = logging.getLogger(__name__)
 
@@ -80,24 +77,3 @@ def decode_for_model(data: bytes | memoryview, side: int) -> tuple[torch.Tensor,
     """
     decoded = decode_scaled(data, at_least=side)
     return square_pixels(decoded.image, side), ImageSize(decoded.width, decoded.height)
-
-
-def image_size(data: bytes | memoryview) -> ImageSize:
-    """Read the size of an image from its header, decoding no pixel.
-
-    Raises:
-        InvalidInput: The bytes are no image.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            width, height = Image.open(io.BytesIO(data), formats=FORMATS).size
-    except MemoryError:
-        raise
-    except Exception as error:
-        # parsers of headers raise nearly anything on hostile bytes, in words that are not for the caller
-        logger.info("the header of an image of %d bytes cannot be read: %.200r", len(data), error)
-        raise InvalidInput(
-            f"the image cannot be decoded: its format is none of {', '.join(FORMATS)}", code="image_format"
-        ) from None
-    return ImageSize(width, height)

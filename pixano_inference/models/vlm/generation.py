@@ -19,7 +19,7 @@ from transformers import (
 from transformers.generation import BaseStreamer
 
 
-class RowSampler(LogitsProcessor):  # type: ignore[misc]  # untyped base  # transformers is not followed by the type checker
+class RowSampler(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped here
     """Draws the next token of each row of a batch at the row's own temperature, with a random generator of its own.
 
     Requests of different temperatures share one batch that way, and no request moves the random state of another:
@@ -52,7 +52,7 @@ class RowSampler(LogitsProcessor):  # type: ignore[misc]  # untyped base  # tran
         return scores
 
 
-class RowLimits(StoppingCriteria):  # type: ignore[misc]  # untyped base
+class RowLimits(StoppingCriteria):  # type: ignore[misc]  # as above
     """Ends each row of a batch after its own number of new tokens.
 
     Args:
@@ -68,7 +68,7 @@ class RowLimits(StoppingCriteria):  # type: ignore[misc]  # untyped base
         return (input_ids.shape[1] >= self._ends).to(input_ids.device)
 
 
-class EveryToken(StoppingCriteria):  # type: ignore[misc]  # untyped base
+class EveryToken(StoppingCriteria):  # type: ignore[misc]  # as above
     """Calls ``check`` after each token; what it raises ends the generation."""
 
     def __init__(self, check: Callable[[], None]) -> None:
@@ -80,7 +80,7 @@ class EveryToken(StoppingCriteria):  # type: ignore[misc]  # untyped base
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
 
-class TextPieces(BaseStreamer):  # type: ignore[misc]  # untyped base
+class TextPieces(BaseStreamer):  # type: ignore[misc]  # as above
     """Puts the text of a growing answer on a queue, piece by piece.
 
     The pieces join to exactly the text that is decoded from all tokens at once: white space at the ends is left out,

@@ -164,7 +164,7 @@ class TransformersVLMModel(PipelinedModel[VLMInput, VLMOutput], VLMModel):
             try:
                 tokens = self._generate(encoded, TextPieces(self._decode, pieces), check)
                 pieces.put(self._outputs(encoded, tokens)[0])
-            except BaseException as error:
+            except BaseException as error:  # raised again where the pieces are read
                 pieces.put(error)
 
         # The thread must see this request's cancel signal.

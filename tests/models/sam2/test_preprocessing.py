@@ -7,12 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pixano_inference.errors import InvalidInput
 from pixano_inference.models.sam2.preprocessing import (
     ImageSize,
     Normalization,
     decode_for_model,
-    image_size,
     square_pixels,
 )
 
@@ -47,10 +45,3 @@ def test_a_large_jpeg_is_decoded_at_a_smaller_scale_to_nearly_the_same_pixels() 
     whole = square_pixels(Image.open(io.BytesIO(data)).convert("RGB"), 256)
     assert size == ImageSize(2400, 1600)
     assert (scaled.float() - whole.float()).abs().mean() < 1.0
-
-
-def test_the_size_comes_from_the_header_alone() -> None:
-    data = jpeg(300, 200)
-    assert image_size(data[: len(data) // 2]) == ImageSize(300, 200)
-    with pytest.raises(InvalidInput, match="cannot be decoded"):
-        image_size(b"no image")
