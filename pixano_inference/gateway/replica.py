@@ -62,7 +62,6 @@ class Replica:
         self.status: dict[str, Any] = {}
         self.in_flight = 0
         self.losses = 0
-        self.last_seen = 0.0
         self.ready_since = 0.0
         self._on_change = on_change
         self._headers = {SECRET_HEADER: secret} if secret else {}
@@ -154,7 +153,7 @@ class Replica:
                 before = self.status.get("state"), self.status.get("reason")
                 if self.ready_since == 0.0 or (not self.ready and status.get("state") == "ready"):
                     self.ready_since = time.monotonic()
-                self.status, self.last_seen = status, time.monotonic()
+                self.status = status
                 if before != (status.get("state"), status.get("reason")):
                     self._on_change()
                 if self.state == "draining" and self.in_flight == 0:

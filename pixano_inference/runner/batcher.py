@@ -70,7 +70,6 @@ class Batcher:
         self._arriving: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
         self.running: list[Work] = []
-        self.running_since: float | None = None
 
     def start(self) -> None:
         """Begin to serve the queue, in the running event loop."""
@@ -185,7 +184,7 @@ class Batcher:
                 await self._run(batch)
 
     async def _give_turn(self, work: Work) -> None:
-        self.running, self.running_since = [work], time.monotonic()
+        self.running = [work]
         try:
             if not work.result.done():
                 work.result.set_result(None)
@@ -193,7 +192,7 @@ class Batcher:
             # a model that does not stop still has the thread, and who looks for hangs must see it
             await asyncio.get_running_loop().run_in_executor(self._thread, _nothing)
         finally:
-            self.running, self.running_since = [], None
+            self.running = []
 
     async def _next_batch(self) -> list[Work]:
         while not self._queue:
@@ -224,7 +223,7 @@ class Batcher:
         for work in batch:
             work.queue_seconds = started - work.queued_at
             work.batch_size = len(batch)
-        self.running, self.running_since = batch, started
+        self.running = batch
         try:
             for work in batch:
                 if work.on_begin is not None:
@@ -235,7 +234,7 @@ class Batcher:
                 self._thread, context.run, self._in_thread, batch
             )
         finally:
-            self.running, self.running_since = [], None
+            self.running = []
         if len(results) != len(batch):
             logger.error("predict_batch answered %d results for %d requests", len(results), len(batch))
             results = [ModelFailed(f"the model answered {len(results)} results for {len(batch)} requests")] * len(batch)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import httpx
+import pytest
 from PIL import Image
 
-from tests.servers import Server
+from tests.servers import MODEL_SETS, Server
 
 ALICE, BOB = {"X-API-Key": "key of alice"}, {"Authorization": "Bearer key of bob"}
 ENVIRONMENT = {
@@ -21,6 +24,18 @@ ENVIRONMENT = {
 }
 BACK_WITHIN_S = 30
 """Longest wait for a replaced runner; on an idle machine it takes three or four seconds."""
+
+
+@contextlib.contextmanager
+def serve(folders: pytest.TempPathFactory) -> Iterator[Server]:
+    """Serve the fragile models to Alice and Bob."""
+    log = folders.mktemp("fragile") / "log"
+    with Server(MODEL_SETS / "fragile.py", log, environment=ENVIRONMENT) as server:
+        yield server
+
+
+def as_alice(server: Server) -> httpx.Client:
+    return httpx.Client(base_url=server.url, timeout=20, headers=ALICE)
 
 
 def png(width: int = 32, height: int = 24, shade: int = 0) -> bytes:

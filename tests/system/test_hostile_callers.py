@@ -6,31 +6,29 @@ import contextlib
 import hashlib
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
 from tests.attacks import bomb
-from tests.servers import MODEL_SETS, Server
+from tests.servers import Server
 
-from .fragile import ALICE, BOB, ENVIRONMENT, data_uri, png
+from .fragile import BOB, as_alice, data_uri, png, serve
 
 pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    log: Path = tmp_path_factory.mktemp("fragile") / "log"
-    with Server(MODEL_SETS / "fragile.py", log, environment=ENVIRONMENT) as server:
+    with serve(tmp_path_factory) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def http(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=20, headers=ALICE) as client:
-        yield client
+    with as_alice(server) as http:
+        yield http
 
 
 def test_only_callers_with_a_key_are_answered(server: Server) -> None:

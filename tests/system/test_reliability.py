@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -25,24 +24,23 @@ import pytest
 from PIL import Image
 
 from pixano_inference.schemas import CompressedRLE
-from tests.servers import MODEL_SETS, ROOT, Server
+from tests.servers import ROOT, Server
 
-from .fragile import ALICE, ENVIRONMENT, data_uri, log_entries, png, wait_until
+from .fragile import ALICE, as_alice, data_uri, log_entries, png, serve, wait_until
 
 pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    log: Path = tmp_path_factory.mktemp("fragile") / "log"
-    with Server(MODEL_SETS / "fragile.py", log, environment=ENVIRONMENT) as server:
+    with serve(tmp_path_factory) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def http(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=20, headers=ALICE) as client:
-        yield client
+    with as_alice(server) as http:
+        yield http
 
 
 @pytest.fixture(autouse=True)

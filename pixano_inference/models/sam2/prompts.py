@@ -18,7 +18,7 @@ from pixano_inference.schemas import NDArrayFloat, SegmentationInput
 
 from .preprocessing import ImageSize
 
-FOREGROUND, BACKGROUND, TOP_LEFT, BOTTOM_RIGHT, NO_POINT = 1, 0, 2, 3, -1
+FOREGROUND, TOP_LEFT, BOTTOM_RIGHT, NO_POINT = 1, 2, 3, -1
 
 
 @dataclass(frozen=True)
